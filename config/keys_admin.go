@@ -1,0 +1,46 @@
+package config
+
+var adminTable = Table{
+	Name: "admin", Files: []string{configFile, usersFile},
+	Description: "The admin database. The table may stand in either file; where both set a key, users.toml counts.",
+	Keys: []Key{
+		{Name: "name", Default: `"admin"`, Description: "Database name under which the admin database is reached; users of this database in users.toml may SHOW and nothing else."},
+		{Name: "user", Default: `"admin"`, Description: "The user that may do everything there."},
+		{Name: "password", Default: `""`, Env: []string{"PGDOG_ADMIN_PASSWORD"}, flags: secret, Description: "That user's password; without one a random one is made that nobody knows."},
+	},
+}
+
+var replicationTable = Table{
+	Name: "replication", Files: []string{configFile},
+	Description: "Copying a database.",
+	Keys: []Key{
+		{Name: "pg_dump_path", Default: `"pg_dump"`, Description: "The pg_dump to use; the default looks for the newest that is installed."},
+	},
+}
+
+var schemaSyncTable = Table{
+	Name: "schema_sync", Files: []string{configFile},
+	Description: "How schema sync works on a destination.",
+	Keys: []Key{
+		{Name: "scope", Default: `"database"`, Values: []string{"database", "publication"}, flags: settable, Description: "Everything in the database, or the publication's tables and what they depend on."},
+		{Name: "index_jobs", Default: `2`, Min: 1, Max: 1000, flags: settable, Description: "Indexes built at the same time, per shard."},
+		{Name: "index_concurrently", Default: `"auto"`, Values: []string{"auto", "always", "never"}, flags: settable, Description: "CREATE INDEX CONCURRENTLY; auto: where the table is being written to."},
+		{Name: "lock_timeout", Default: `3000`, Unit: "ms", flags: settable, Description: "How long a statement waits for a lock before it is tried again later; 0 waits without end."},
+		{Name: "retry_max_attempts", Default: `5`, Min: 1, flags: settable, Description: "Attempts at a statement that meets a lock or a deadlock."},
+		{Name: "retry_min_delay", Default: `500`, Unit: "ms", flags: settable, Description: "Pause before the second attempt; it doubles with each, up to 32 times."},
+		{Name: "sequence_margin", Default: `32`, flags: settable, Description: "Values left out ahead of the source's last_value when sequences are carried over."},
+		{Name: "widen_integer_keys", Default: `false`, flags: settable, Description: "Make integer keys bigint on the destination."},
+		{Name: "owners", Default: `true`, flags: settable, Description: "Carry owners over; their roles must exist."},
+		{Name: "privileges", Default: `true`, flags: settable, Description: "Carry GRANT and REVOKE over; their roles must exist."},
+		{Name: "maintenance_work_mem", Default: `""`, flags: settable, Description: "Memory per index build, as \"1GB\"; the server's own setting without it."},
+		{Name: "exclude_schemas", Default: `[]`, flags: settable, Description: "Schemas that are left out."},
+	},
+}
+
+// The keys of these two tables come with the releases that act on them.
+var (
+	mirrorsTable = Table{Name: "mirrors", Array: true, Files: []string{configFile}, AnyKeys: true, flags: later,
+		Description: "Databases kept in sync: source, destination, publication."}
+	driftTable = Table{Name: "drift", Files: []string{configFile}, AnyKeys: true, flags: later,
+		Description: "What a difference between source and destination leads to."}
+)

@@ -1,0 +1,135 @@
+package catalog
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Role is a role that objects of a database belong to or that holds rights on
+// them. Its password is never read.
+type Role struct {
+	Name       string
+	Attributes string   // "LOGIN CREATEDB", as CREATE ROLE takes them
+	MemberOf   []string // roles granted to it
+}
+
+// CreateSQL is the command that makes the role, without a password.
+func (r Role) CreateSQL() string {
+	sql := "CREATE ROLE " + pgx.Identifier{r.Name}.Sanitize()
+	if r.Attributes != "" {
+		sql += " WITH " + r.Attributes
+	}
+	return sql + ";"
+}
+
+// ReadRoles reads the roles that anything in the current database mentions:
+// owners, grantees and grantors, policies, default privileges. They are those
+// of pg_shdepend, which misses only the bootstrap superuser; extra names are
+// added to them.
+func ReadRoles(ctx context.Context, conn *pgx.Conn, extra []string) ([]Role, error) {
+	rows, err := conn.Query(ctx, `
+SELECT r.rolname::text,
+       concat_ws(' ', CASE WHEN r.rolsuper THEN 'SUPERUSER' END, CASE WHEN NOT r.rolinherit THEN 'NOINHERIT' END,
+                 CASE WHEN r.rolcreaterole THEN 'CREATEROLE' END, CASE WHEN r.rolcreatedb THEN 'CREATEDB' END,
+                 CASE WHEN r.rolcanlogin THEN 'LOGIN' END, CASE WHEN r.rolreplication THEN 'REPLICATION' END,
+                 CASE WHEN r.rolbypassrls THEN 'BYPASSRLS' END,
+                 CASE WHEN r.rolconnlimit >= 0 THEN 'CONNECTION LIMIT ' || r.rolconnlimit END),
+       ARRAY(SELECT g.rolname::text FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid
+             WHERE m.member = r.oid ORDER BY 1)
+FROM pg_roles r
+WHERE r.rolname !~ '^pg_'
+  AND (r.rolname = ANY ($1)
+       OR r.oid IN (SELECT s.refobjid FROM pg_shdepend s
+                    WHERE s.refclassid = 'pg_authid'::regclass
+                      AND s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+                      AND NOT (s.classid = 'pg_namespace'::regclass AND s.objid = (SELECT oid FROM pg_namespace WHERE nspname = 'pgdrover'))
+                      AND NOT (s.classid = 'pg_class'::regclass AND EXISTS (
+                            SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                            WHERE c.oid = s.objid AND n.nspname = 'pgdrover'))))
+ORDER BY 1`, extra)
+	if err != nil {
+		return nil, fmt.Errorf("read roles: %w", err)
+	}
+	out, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Role])
+	if err != nil {
+		return nil, fmt.Errorf("read roles: %w", err)
+	}
+	return out, nil
+}
+
+// Missing gives those of names that query does not find. what is one of the
+// kinds below.
+func Missing(ctx context.Context, conn *pgx.Conn, what Kind, names []string) ([]string, error) {
+	if len(names) == 0 {
+		return nil, nil
+	}
+	rows, err := conn.Query(ctx, `SELECT x FROM unnest($1::text[]) x WHERE NOT EXISTS (`+missingQuery[what]+`) ORDER BY 1`, names)
+	if err != nil {
+		return nil, fmt.Errorf("look for %s: %w", what, err)
+	}
+	out, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("look for %s: %w", what, err)
+	}
+	return out, nil
+}
+
+// Kind is a kind of object that lives outside one database, or comes with the
+// server's installation.
+type Kind string
+
+// What Missing can look for.
+const (
+	Roles       Kind = "roles"
+	Tablespaces Kind = "tablespaces"
+	Extensions  Kind = "available extensions"
+)
+
+var missingQuery = map[Kind]string{
+	Roles:       `SELECT FROM pg_roles WHERE rolname = x`,
+	Tablespaces: `SELECT FROM pg_tablespace WHERE spcname = x`,
+	Extensions:  `SELECT FROM pg_available_extensions WHERE name = x`,
+}
+
+// NotMemberOf gives those roles that the current user could not give an
+// object to: it is neither a superuser nor a member of them.
+func NotMemberOf(ctx context.Context, conn *pgx.Conn, roles []string) ([]string, error) {
+	return names(ctx, conn, "memberships", `
+SELECT x FROM unnest($1::text[]) x JOIN pg_roles r ON r.rolname = x
+WHERE NOT pg_has_role(current_user, r.oid, 'MEMBER') ORDER BY 1`, roles)
+}
+
+// Extension is an installed extension.
+type Extension struct {
+	Name    string
+	Version string
+	Trusted bool // may be created by a role that is not superuser
+}
+
+// ReadExtensions lists what CREATE EXTENSION made in this database.
+func ReadExtensions(ctx context.Context, conn *pgx.Conn) ([]Extension, error) {
+	rows, err := conn.Query(ctx, `
+SELECT e.extname::text, e.extversion, coalesce(v.trusted, false)
+FROM pg_extension e LEFT JOIN pg_available_extension_versions v ON v.name = e.extname AND v.version = e.extversion
+WHERE e.extname <> 'plpgsql' ORDER BY 1`)
+	if err != nil {
+		return nil, fmt.Errorf("read extensions: %w", err)
+	}
+	out, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Extension])
+	if err != nil {
+		return nil, fmt.Errorf("read extensions: %w", err)
+	}
+	return out, nil
+}
+
+// NameList writes names for a message: at most limit of them, then how many
+// more there are.
+func NameList(names []string, limit int) string {
+	if len(names) <= limit {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:limit], ", "), len(names)-limit)
+}

@@ -1,0 +1,150 @@
+package state
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgdrover/pgdrover/pgerror"
+)
+
+// migrations bring the schema from version i to i+1. One that was released is
+// never changed; a new one is added behind it.
+var migrations = []string{`
+CREATE TABLE pgdrover.mirrors (
+    mirror_id   integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name        text NOT NULL UNIQUE,
+    source      text NOT NULL,
+    destination text NOT NULL,
+    publication text NOT NULL,
+    created_at  timestamptz NOT NULL DEFAULT now()
+);
+CREATE TABLE pgdrover.tasks (
+    task_id      bigint PRIMARY KEY,
+    mirror_id    integer NOT NULL REFERENCES pgdrover.mirrors ON DELETE CASCADE,
+    type         text NOT NULL,
+    state        text NOT NULL,
+    inner_status text NOT NULL DEFAULT '',
+    runner       text NOT NULL,
+    started_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    updated_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    finished_at  timestamptz,
+    error        jsonb
+);
+CREATE INDEX tasks_mirror ON pgdrover.tasks (mirror_id, task_id);
+CREATE TABLE pgdrover.subtasks (
+    task_id      bigint NOT NULL REFERENCES pgdrover.tasks ON DELETE CASCADE,
+    shard        integer NOT NULL,
+    type         text NOT NULL,
+    state        text NOT NULL,
+    inner_status text NOT NULL DEFAULT '',
+    started_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    updated_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    finished_at  timestamptz,
+    total        bigint NOT NULL DEFAULT 0,
+    done         bigint NOT NULL DEFAULT 0,
+    failed       bigint NOT NULL DEFAULT 0,
+    error        jsonb,
+    PRIMARY KEY (task_id, shard)
+);
+CREATE TABLE pgdrover.statements (
+    mirror_id   integer NOT NULL REFERENCES pgdrover.mirrors ON DELETE CASCADE,
+    phase       text NOT NULL,
+    shard       integer NOT NULL,
+    ordinal     integer NOT NULL,
+    task_id     bigint NOT NULL,
+    database    text NOT NULL,
+    user_name   text NOT NULL,
+    kind        text NOT NULL,
+    object_kind text NOT NULL,
+    schema_name text NOT NULL,
+    table_name  text NOT NULL,
+    object      text NOT NULL,
+    sql         text NOT NULL,
+    state       text NOT NULL,
+    attempts    integer NOT NULL DEFAULT 0,
+    backend     bigint,
+    started_at  timestamptz,
+    finished_at timestamptz,
+    error       jsonb,
+    PRIMARY KEY (mirror_id, phase, shard, ordinal)
+);
+CREATE TABLE pgdrover.progress (
+    mirror     text NOT NULL,
+    shard      integer NOT NULL,
+    lsn        pg_lsn NOT NULL,
+    updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (mirror, shard)
+);
+`}
+
+// Install creates the schema pgdrover in the database behind conn, or brings an
+// older one up to date. It may be called at any time, by several processes.
+func Install(ctx context.Context, conn *pgx.Conn) error {
+	version, err := installed(ctx, conn)
+	if err != nil {
+		return err
+	}
+	if version == len(migrations) {
+		return nil
+	}
+	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1, 0)`, lockClass); err != nil {
+			return fmt.Errorf("lock the schema pgdrover: %w", err)
+		}
+		if version, err = installed(ctx, tx); err != nil {
+			return err
+		}
+		if version > len(migrations) {
+			return pgerror.New(pgerror.FeatureNotSupported, "the schema pgdrover of database %q has version %d; this pgdrover knows up to %d",
+				conn.Config().Database, version, len(migrations)).
+				WithHint("use the newer pgdrover that made it")
+		}
+		if version < 0 {
+			if _, err := tx.Exec(ctx, `
+CREATE SCHEMA IF NOT EXISTS pgdrover;
+COMMENT ON SCHEMA pgdrover IS 'What pgdrover remembers of its mirrors and tasks. DROP MIRROR removes it.';
+CREATE TABLE pgdrover.version (version integer NOT NULL);
+INSERT INTO pgdrover.version VALUES (0)`, pgx.QueryExecModeSimpleProtocol); err != nil {
+				return fmt.Errorf("create the schema pgdrover: %w", err)
+			}
+			version = 0
+		}
+		for i := version; i < len(migrations); i++ {
+			if _, err := tx.Exec(ctx, migrations[i], pgx.QueryExecModeSimpleProtocol); err != nil {
+				return fmt.Errorf("bring the schema pgdrover to version %d: %w", i+1, err)
+			}
+		}
+		_, err := tx.Exec(ctx, `UPDATE pgdrover.version SET version = $1`, len(migrations))
+		return err
+	})
+}
+
+// querier is what a connection and a transaction have in common.
+type querier interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// installed gives the version of the schema pgdrover, -1 if there is none.
+func installed(ctx context.Context, q querier) (int, error) {
+	var there bool
+	if err := q.QueryRow(ctx, `SELECT to_regclass('pgdrover.version') IS NOT NULL`).Scan(&there); err != nil {
+		return 0, fmt.Errorf("look for the schema pgdrover: %w", err)
+	}
+	if !there {
+		return -1, nil
+	}
+	var version int
+	if err := q.QueryRow(ctx, `SELECT version FROM pgdrover.version`).Scan(&version); err != nil {
+		return 0, fmt.Errorf("read the version of the schema pgdrover: %w", err)
+	}
+	return version, nil
+}
+
+// Installed tells whether the database behind conn has the schema pgdrover, of
+// whatever version.
+func Installed(ctx context.Context, conn *pgx.Conn) (bool, error) {
+	version, err := installed(ctx, conn)
+	return version >= 0, err
+}

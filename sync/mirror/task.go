@@ -1,0 +1,83 @@
+package mirror
+
+import (
+	"time"
+
+	"github.com/pgdrover/pgdrover/dump"
+	"github.com/pgdrover/pgdrover/pgerror"
+)
+
+// TaskID numbers a task. It is greater than that of every task known when the
+// task was made.
+type TaskID int64
+
+// Task is one run of a command on a mirror, as SHOW TASKS tells it.
+type Task struct {
+	ID          TaskID
+	Mirror      string     // "<source>_to_<destination>"
+	Type        string     // "schema_sync(pre) prod -> prod_sharded"
+	State       TaskState  //
+	Inner       string     // what it is doing now: "loading schema", "creating indexes"
+	Runner      string     // who runs it: "pgdrover 0.1.0 on db-proxy-1, process 4711"
+	StartedAt   time.Time  //
+	UpdatedAt   time.Time  //
+	FinishedAt  *time.Time // nil while it runs
+	Done, Total int64      // statements ended, statements planned
+	Failed      int64      // statements that ended with an error
+	Error       *pgerror.Error
+	Subtasks    []Subtask
+}
+
+// Subtask is the part of a task that one shard does.
+type Subtask struct {
+	Type        string // "shard 0"
+	Shard       int
+	State       TaskState
+	Inner       string
+	StartedAt   time.Time
+	UpdatedAt   time.Time
+	FinishedAt  *time.Time
+	Done, Total int64
+	Failed      int64
+	Error       *pgerror.Error
+}
+
+// Started is what a command that starts work answers with.
+type Started struct {
+	Task     TaskID
+	Warnings []*pgerror.Error // findings of the preflight that do not forbid the work
+}
+
+// SchemaSyncRequest is a SCHEMA_SYNC command, or its CLI twin.
+type SchemaSyncRequest struct {
+	Phase        dump.Phase
+	Source       string // names in [[databases]]
+	Destination  string
+	Publication  string
+	IgnoreErrors bool // record a failed statement and go on
+	NoOwner      bool // leave ownership to the schema admin
+	NoPrivileges bool // do not run GRANT and REVOKE
+}
+
+// StatementRow is one statement on one shard, as SHOW SCHEMA_SYNC tells it.
+type StatementRow struct {
+	Task       TaskID
+	Mirror     string
+	Database   string // destination, a name in [[databases]]
+	User       string // schema admin
+	Shard      int
+	Ordinal    int
+	Phase      dump.Phase
+	Kind       string // "table", "index" or "statement", as PgDog says it
+	ObjectKind string // the archive's own word: "TABLE", "FK CONSTRAINT"
+	Schema     string
+	Table      string
+	Object     string
+	State      string // pending, running, done, existed, failed
+	Percent    *float64
+	Attempts   int
+	StartedAt  *time.Time
+	FinishedAt *time.Time
+	Error      *pgerror.Error
+	SQL        string // secrets masked
+}
