@@ -131,9 +131,12 @@ func (r *reader) checkPassword(i int, u User) {
 		}
 	}
 	auth := r.config.General.AuthType
+	if u.Identity != "" && r.config.General.TLSClientCACertificate == "" {
+		r.warn(r.users, child(path, "identity"), "users.identity", "has no effect: no client certificate can be verified", "set general.tls_client_ca_certificate")
+	}
 	switch hasPassword := len(u.AcceptedPasswords()) > 0; {
-	case auth == AuthTrust || hasPassword || u.SchemaAdmin && u.ServerPassword != "" && u.PasswordHash == "":
-		// A schema admin need not log in as a client.
+	case auth == AuthTrust || hasPassword || u.Identity != "":
+	case u.SchemaAdmin && u.ServerPassword != "" && u.PasswordHash == "": // it need not log in as a client
 	case u.PasswordHash == "":
 		r.warn(r.users, path, "users", fmt.Sprintf("user %q has no password: it cannot log in", u.Name), "set password or password_hash")
 	case auth == AuthMD5:

@@ -33,15 +33,15 @@ var databasesTable = Table{
 }
 
 var tcpTable = Table{
-	Name: "tcp", Files: []string{configFile}, flags: later,
-	Description: "TCP of client and server connections; what is not set is left to the operating system.",
+	Name: "tcp", Files: []string{configFile},
+	Description: "TCP of client connections; what is not set is left to Go and the operating system.",
 	Keys: []Key{
-		{Name: "keepalive", Default: `true`, Description: "Find out that a silent peer is gone."},
-		{Name: "time", Default: `"default"`, Unit: "ms", Description: "Silence before the first probe."},
-		{Name: "interval", Default: `"default"`, Unit: "ms", Description: "Pause between probes."},
-		{Name: "retries", Default: `"default"`, Description: "Unanswered probes after which the peer is gone."},
-		{Name: "user_timeout", Default: `"default"`, Unit: "ms", Description: "How long sent data may stay unacknowledged."},
-		{Name: "congestion_control", Default: `""`, Description: "Congestion control algorithm, on Linux."},
+		{Name: "keepalive", Default: `true`, flags: restart, Description: "Find out that a silent peer is gone."},
+		{Name: "time", Default: `"default"`, Unit: "ms", Min: 1, flags: restart, Description: "Silence before the first probe."},
+		{Name: "interval", Default: `"default"`, Unit: "ms", Min: 1, flags: restart, Description: "Pause between probes."},
+		{Name: "retries", Default: `"default"`, Min: 1, Max: 127, flags: restart, Description: "Unanswered probes after which the peer is gone."},
+		{Name: "user_timeout", Default: `"default"`, Unit: "ms", flags: later, Description: "How long sent data may stay unacknowledged."},
+		{Name: "congestion_control", Default: `""`, flags: later, Description: "Congestion control algorithm, on Linux."},
 	},
 }
 

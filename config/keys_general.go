@@ -24,7 +24,7 @@ var generalTable = Table{
 		{Name: "tls_certificate", Default: `""`, Description: "Certificate shown to clients, a PEM file; TLS is off without it."},
 		{Name: "tls_private_key", Default: `""`, Description: "Private key of tls_certificate, a PEM file."},
 		{Name: "tls_client_required", Default: `false`, flags: settable, Description: "Refuse clients that do not use TLS."},
-		{Name: "tls_client_ca_certificate", Default: `""`, flags: later, Ignored: "client certificates are not asked for", Description: "Authority that clients' certificates must be signed by, a PEM file."},
+		{Name: "tls_client_ca_certificate", Default: `""`, Description: "Authority that clients' certificates must be signed by, a PEM file."},
 		{Name: "tls_verify", Default: `"prefer"`, Values: []string{"disabled", "prefer", "verify_ca", "verify_full"}, Description: "TLS towards servers; prefer uses it where it is offered and checks nothing, verify_full is the safe one."},
 		{Name: "tls_server_ca_certificate", Default: `""`, Description: "Authority that servers' certificates must be signed by, a PEM file; the system's authorities without it."},
 		{Name: "tls_server_certificate", Default: `""`, Description: "Certificate shown to servers that ask for one, a PEM file."},

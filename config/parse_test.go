@@ -152,8 +152,8 @@ func TestProblems(t *testing.T) {
 			[]string{`pgdog.toml:3: general.prot: unknown key; did you mean "port"?`}},
 		{"key of another table", oneDatabase + "default_pool_size = 3\n", oneUser,
 			[]string{`pgdog.toml:4: databases.default_pool_size: unknown key; it belongs under [general]`}},
-		{"key like one of another table", oneDatabase + "log_levle = 3\n", oneUser,
-			[]string{`pgdog.toml:4: databases.log_levle: unknown key; did you mean "log_level", under [general]?`}},
+		{"key like one of another table", oneDatabase + "log_lvel = 3\n", oneUser,
+			[]string{`pgdog.toml:4: databases.log_lvel: unknown key; did you mean "log_level", under [general]?`}},
 		{"key like none", oneDatabase + "zzzzzzzzzzzz = 3\n", oneUser,
 			[]string{`pgdog.toml:4: databases.zzzzzzzzzzzz: unknown key; pgdog.toml.example lists all keys`}},
 		{"key outside of tables", "port = 6432\n" + oneDatabase, oneUser,
@@ -282,10 +282,11 @@ func TestWarnings(t *testing.T) {
 			"pgdog.toml:5: databases.read_only: not supported yet: it has no effect, connections can write",
 			"pgdog.toml:11: general.workers: not supported yet: it has no effect",
 		}},
-		{"tables not supported yet", oneDatabase + "[[mirrors]]\nsource = 1\n[[mirrors]]\n[drift]\nanything = { at = \"all\" }\n[tcp]\nkeepalive = false\n", oneUser, []string{
+		{"tables not supported yet", oneDatabase + "[[mirrors]]\nsource = 1\n[[mirrors]]\n[drift]\nanything = { at = \"all\" }\n[memory]\nnet_buffer = 1\n[tcp]\nkeepalive = false\nuser_timeout = 1\n", oneUser, []string{
 			"pgdog.toml:4: mirrors: not supported yet: it has no effect",
 			"pgdog.toml:7: drift: not supported yet: it has no effect",
-			"pgdog.toml:9: tcp: not supported yet: it has no effect",
+			"pgdog.toml:9: memory: not supported yet: it has no effect",
+			"pgdog.toml:13: tcp.user_timeout: not supported yet: it has no effect",
 		}},
 		{"no admin password", oneDatabase, "[[users]]\nname = \"app\"\ndatabase = \"prod\"\npassword = \"x\"\n", []string{
 			`users.toml: admin.password: is not set: nobody can log in to the admin database "admin"; set [admin].password or PGDOG_ADMIN_PASSWORD`,
@@ -305,6 +306,10 @@ func TestWarnings(t *testing.T) {
 			`users.toml:7: users: user "idle" may use no database; set database, databases or all_databases = true`,
 			`users.toml:10: users: user "mute" has no password: it cannot log in; set password or password_hash`,
 		}},
+		{"identities", oneDatabase, oneUser + "[[users]]\nname = \"c\"\ndatabase = \"prod\"\nidentity = \"cn\"\n", []string{
+			`users.toml:10: users.identity: has no effect: no client certificate can be verified; set general.tls_client_ca_certificate`,
+		}},
+		{"verified identities", "[general]\ntls_certificate = \"c\"\ntls_private_key = \"k\"\ntls_client_ca_certificate = \"a\"\n" + oneDatabase, oneUser + "[[users]]\nname = \"c\"\ndatabase = \"prod\"\nidentity = \"cn\"\n", []string{}},
 		{"verifier with md5", "[general]\nauth_type = \"md5\"\n" + oneDatabase, oneUser + "[[users]]\nname = \"v\"\ndatabase = \"prod\"\npassword_hash = \"" + goodVerifier + "\"\n", []string{
 			`users.toml:10: users.password_hash: user "v" cannot log in: auth_type is "md5", which no SCRAM verifier fits; set auth_type = "scram"`,
 		}},

@@ -109,7 +109,7 @@ func From(err error) *Error {
 	if err == nil {
 		return nil
 	}
-	if e, ok := err.(*Error); ok {
+	if e, ok := err.(*Error); ok { //nolint:errorlint // an Error that is not wrapped is given as it is
 		return e
 	}
 	var own *Error

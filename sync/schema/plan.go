@@ -2,6 +2,7 @@ package schema
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/pgdrover/pgdrover/dump"
@@ -175,8 +176,24 @@ func (b *builder) entry(e *dump.Entry) *Statement {
 			return nil
 		}
 	}
+	if untouched(e, other, what) {
+		return b.create(e)
+	}
 	b.differs(e, other, what)
 	return nil
+}
+
+// untouched tells whether what the shard has is what initdb gave every
+// database, so that the source's own takes its place: the schema public and
+// its comment.
+func untouched(e, other *dump.Entry, what []drift.What) bool {
+	switch {
+	case e.Kind == dump.KindSchema && e.Tag == "public":
+		return slices.Equal(what, []drift.What{drift.Owner})
+	case e.Kind == dump.KindComment:
+		return strings.HasSuffix(strings.TrimSpace(other.Definition), "IS 'standard public schema';")
+	}
+	return false
 }
 
 // create plans the statements of an entry that the shard lacks.

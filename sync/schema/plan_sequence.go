@@ -42,15 +42,29 @@ func (b *builder) sequence(source, there catalog.Sequence) *Statement {
 	}
 	if b.destination.Shards > 1 {
 		step, value := interleaved(source, there, b.opts.SequenceMargin, b.destination.Server.Shard, b.destination.Shards)
-		s.SQL = fmt.Sprintf("ALTER SEQUENCE %s INCREMENT BY %d RESTART WITH %d;", name, step, value)
-		if there.Increment == step && reached(there, value, step) && (value-there.Last)%step == 0 {
-			s.Outcome = Existed
+		switch {
+		case exhausted(source, value):
+			// No value is left that no other shard could give: neither is any here.
+			bound := source.Max
+			if step < 0 {
+				bound = source.Min
+			}
+			s.SQL = fmt.Sprintf("ALTER SEQUENCE %s INCREMENT BY %d;\nSELECT pg_catalog.setval(%s, %d, true);", name, step, dump.QuoteLiteral(name), bound)
+			if there.Increment == step && there.Last == bound && there.Called {
+				s.Outcome = Existed
+			}
+		default:
+			s.SQL = fmt.Sprintf("ALTER SEQUENCE %s INCREMENT BY %d RESTART WITH %d;", name, step, value)
+			if there.Increment == step && reached(there, value, step) && (value-there.Last)%step == 0 {
+				s.Outcome = Existed
+			}
 		}
 	} else {
 		last, called := carried(source, b.opts.SequenceMargin)
 		s.SQL = fmt.Sprintf("SELECT pg_catalog.setval(%s, %d, %t);", dump.QuoteLiteral(name), last, called)
 		s.Lock, s.Locks[0].Mode = RowExclusive, RowExclusive
-		if there.Increment == source.Increment && !source.Cycle && ahead(there, last, called) {
+		same := there.Last == last && there.Called == called
+		if there.Increment == source.Increment && (same || !source.Cycle && ahead(there, last, called)) {
 			s.Outcome = Existed
 		}
 	}
@@ -59,20 +73,18 @@ func (b *builder) sequence(source, there catalog.Sequence) *Statement {
 }
 
 // carried is the state a sequence gets on an unsharded destination: the
-// source's, moved on by margin steps if any value was ever handed out, and
-// kept within the sequence's bounds. A cycling sequence repeats its values by
-// its nature and is copied as it is.
+// source's, moved on by margin steps if any value was ever handed out. A
+// sequence that would be exhausted by that is left where it is; a cycling one
+// repeats its values by its nature and is copied as it is.
 func carried(s catalog.Sequence, margin int64) (last int64, called bool) {
-	if !s.Called || s.Cycle || margin <= 0 {
+	if !s.Called || s.Cycle || margin <= 0 || room(s) <= margin {
 		return s.Last, s.Called
 	}
-	return moved(s, margin), true
+	return s.Last + s.Increment*margin, true
 }
 
-// moved is the sequence's last value, moved on by steps and held at its bound.
-func moved(s catalog.Sequence, steps int64) int64 {
-	return s.Last + s.Increment*min(steps, room(s))
-}
+// exhausted tells whether value lies beyond the sequence's bound.
+func exhausted(s catalog.Sequence, value int64) bool { return value > s.Max || value < s.Min }
 
 // room is how many more values the sequence can hand out before its bound.
 // The differences are taken as unsigned numbers: they can exceed a bigint.

@@ -175,7 +175,31 @@ ORDER BY t.task_id DESC`, id, int64(lockClass))
 	if err != nil {
 		return nil, fmt.Errorf("read tasks: %w", err)
 	}
+	if err := confirmRunning(ctx, conn, tasks); err != nil {
+		return nil, err
+	}
 	return tasks, readSubtasks(ctx, conn, tasks)
+}
+
+// confirmRunning looks again at tasks that seem to run without a lease. Locks
+// are seen as they are, rows as they were when the query began: a task may have
+// been ended, and its lease released, in between. A runner ends its task before
+// it gives the lease back, so a second look is certain.
+func confirmRunning(ctx context.Context, conn *pgx.Conn, tasks []Task) error {
+	for i := range tasks {
+		t := &tasks[i]
+		if t.FinishedAt != nil || t.Leased {
+			continue
+		}
+		var failure *string
+		err := conn.QueryRow(ctx, `SELECT state, updated_at, finished_at, error::text FROM pgdrover.tasks WHERE task_id = $1`, t.ID).
+			Scan(&t.State, &t.UpdatedAt, &t.FinishedAt, &failure)
+		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+			return fmt.Errorf("read task %d: %w", t.ID, err)
+		}
+		t.Error = decodeError(failure)
+	}
+	return nil
 }
 
 func readSubtasks(ctx context.Context, conn *pgx.Conn, tasks []Task) error {

@@ -1,0 +1,74 @@
+# make help lists the targets.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+CACHE   := $(CURDIR)/.cache
+# The version is set here; Go's own stamping fails where the checkout is another user's.
+GOBUILD := go build -buildvcs=false -ldflags "-X main.version=$(VERSION)"
+
+GOLANGCI_LINT_VERSION := v2.15.0
+GOLANGCI_LINT         := $(CACHE)/bin/golangci-lint-$(GOLANGCI_LINT_VERSION)
+
+PKG          ?= ./...
+TEST_TIMEOUT ?= 15m
+FUZZTIME     ?= 20s
+
+export PGDROVER_DRIVERS_DIR ?= $(CACHE)/drivers
+
+.PHONY: help build demo test lint vet fuzz bench deps test-deps pg-next drivers clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-10s %s\n", $$1, $$2 }'
+
+build: ## bin/pgdrover
+	$(GOBUILD) -o bin/pgdrover ./cmd/pgdrover
+
+demo: deps build ## two PostgreSQL clusters, a mirror between them, and what to type
+	./bin/pgdrover demo
+
+test: test-deps ## vet and all tests, with the race detector (PKG=./sync/... for some)
+	@scripts/optional.sh
+	go vet $(PKG)
+	@if scripts/pg-next.sh path >/dev/null; then export PGDROVER_REQUIRE_NEWER=1; fi; \
+	export PGDROVER_REQUIRE_POSTGRES=1; \
+	status=0; \
+	echo "go test -race -timeout $(TEST_TIMEOUT) $(PKG)"; \
+	go test -race -timeout $(TEST_TIMEOUT) $(PKG) </dev/null || status=$$?; \
+	scripts/optional.sh; \
+	exit $$status
+
+lint: $(GOLANGCI_LINT) ## golangci-lint, with the import boundaries
+	$(GOLANGCI_LINT) run $(PKG)
+
+# Built under another name and renamed, so that an interrupted build leaves nothing.
+$(GOLANGCI_LINT):
+	@mkdir -p $(CACHE)/bin/new
+	GOBIN=$(CACHE)/bin/new GOFLAGS= go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+	@mv $(CACHE)/bin/new/golangci-lint $@
+
+fuzz: ## every fuzz target for FUZZTIME (20s)
+	FUZZTIME=$(FUZZTIME) scripts/fuzz.sh
+
+bench: deps build ## the benchmarks against peers
+	go run ./bench
+
+deps: ## install PostgreSQL if it is missing
+	@scripts/prerequisites.sh
+	@scripts/pg-next.sh
+
+test-deps: drivers
+	@scripts/prerequisites.sh test
+	@scripts/pg-next.sh
+
+pg-next: ## unpack the next major version of PostgreSQL beside the installed one (root)
+	@scripts/prerequisites.sh
+	@scripts/pg-next.sh
+
+drivers: ## clients of other languages for the protocol tests
+	@scripts/drivers.sh
+
+clean: ## remove what was built (not the cached tools: rm -r .cache)
+	rm -rf bin

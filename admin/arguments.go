@@ -1,0 +1,47 @@
+package admin
+
+// argumentKind says which tokens an argument may be.
+type argumentKind int
+
+const (
+	nameArgument      argumentKind = iota // word, "quoted", 'literal', number or $1
+	integerArgument                       // the same; its text must be an integer
+	textArgument                          // the same, and neighbouring tokens without blanks between them: an unquoted URL
+	valuesArgument                        // one or more values with commas between them, or DEFAULT
+	fixedArgument                         // as a name, but not $1: it decides about the result's columns
+	parameterArgument                     // name of a session parameter and nothing else
+	wordsArgument                         // all words up to the end
+)
+
+// argument is what stands for <name> in a Syntax string. An argument's name
+// means the same in every command.
+type argument struct {
+	name    string
+	kind    argumentKind
+	meaning string
+}
+
+// arguments describes every argument.
+var arguments = []argument{
+	{"source", nameArgument, "name in [[databases]] of the database that is copied from"},
+	{"destination", nameArgument, "name in [[databases]] of the database that is copied to"},
+	{"publication", nameArgument, "publication on the source that names the tables"},
+	{"task", integerArgument, "number of a task, as SHOW TASKS has it in column id"},
+	{"command", wordsArgument, "name of a command, or the words it begins with"},
+	{"name", nameArgument, "name of a setting, as SHOW CONFIG has it"},
+	{"setting", fixedArgument, "name of a setting, as SHOW CONFIG has it"},
+	{"value", valuesArgument, "new value, or DEFAULT"},
+	{"target", textArgument, "name in [[databases]], or a URL postgres://user:password@host:port/database"},
+	{"savepoint", nameArgument, "name of a savepoint"},
+	{"statement", nameArgument, "name of a prepared statement"},
+	{"parameter", parameterArgument, "name of a session parameter"},
+}
+
+func argumentNamed(name string) (*argument, bool) {
+	for i := range arguments {
+		if arguments[i].name == name {
+			return &arguments[i], true
+		}
+	}
+	return nil, false
+}

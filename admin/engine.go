@@ -1,0 +1,53 @@
+package admin
+
+import (
+	"context"
+	"time"
+
+	"github.com/pgdrover/pgdrover/config"
+	"github.com/pgdrover/pgdrover/pgerror"
+	"github.com/pgdrover/pgdrover/sync/drift"
+	"github.com/pgdrover/pgdrover/sync/mirror"
+	"github.com/pgdrover/pgdrover/sync/schema"
+)
+
+// Engine does what the commands ask for. Its methods are called by many
+// sessions at a time. A context ends when the client cancels, when it leaves
+// (for what only reads or waits), or when the server shuts down.
+//
+// The slices of *pgerror.Error are warnings: what was found wrong without
+// keeping the rest from being told.
+type Engine interface {
+	// SchemaSync starts a task and returns at once. The task does not end
+	// with ctx.
+	SchemaSync(ctx context.Context, request mirror.SchemaSyncRequest) (mirror.Started, error)
+	// SchemaPlan gives what SchemaSync would run, in order, and runs nothing.
+	SchemaPlan(ctx context.Context, request mirror.SchemaSyncRequest) ([]schema.Statement, []*pgerror.Error, error)
+	// SchemaDiff compares two databases' schemas.
+	SchemaDiff(ctx context.Context, source, destination string) ([]drift.Difference, []*pgerror.Error, error)
+	// Wait returns when the task has ended, or with ctx's error. It calls
+	// progress, not more often than a reader can follow, from any goroutine;
+	// calls after Wait has returned are ignored.
+	Wait(ctx context.Context, id mirror.TaskID, progress func(message string)) (mirror.Task, error)
+	// StopTask asks a task to end; 42704 if there is none of that number.
+	StopTask(ctx context.Context, id mirror.TaskID) error
+	// Tasks gives all tasks known, newest first.
+	Tasks(ctx context.Context) ([]mirror.Task, []*pgerror.Error, error)
+	// Statements gives the statements of the newest schema sync of every
+	// mirror, in the order in which they are to be shown.
+	Statements(ctx context.Context) ([]mirror.StatementRow, []*pgerror.Error, error)
+	// Probe connects to a database of [[databases]] or a URL and gives the time
+	// that took.
+	Probe(ctx context.Context, target string) (time.Duration, error)
+}
+
+// Configuration is the running configuration. Its methods are called by many
+// sessions at a time.
+type Configuration interface {
+	// Config gives the configuration in force; it is not changed any more.
+	Config() *config.Config
+	// Set changes one setting until the next start.
+	Set(name, value string) error
+	// Reload reads the files again and applies what can be applied.
+	Reload(ctx context.Context) (config.Changes, []config.Problem, error)
+}

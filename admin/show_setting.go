@@ -1,0 +1,38 @@
+package admin
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/pgdrover/pgdrover/pgerror"
+)
+
+// describeShowSetting is where every SHOW of something unknown ends.
+func describeShowSetting(c *console, s *statement) error {
+	written := s.arguments["setting"]
+	if setting, known := c.setting(written.text); known {
+		s.columns = []Column{{Name: setting.Name, Type: Text}}
+		return nil
+	}
+	e := pgerror.New(pgerror.SyntaxError, "unknown SHOW topic or setting \"%s\"", written.text).At(s.at(written.start))
+	topics := c.server.grammar.topics()
+	candidates := slices.Concat(topics, c.settingNames())
+	for _, p := range sessionParameters {
+		candidates = append(candidates, p.name)
+	}
+	var hint string
+	if near := nearest(written.text, candidates); near != "" {
+		hint = fmt.Sprintf("Perhaps you meant SHOW %s. ", near)
+	}
+	return e.WithDetail("Topics: %s.", strings.Join(topics, ", ")).WithHint("%s%s", hint, helpHint)
+}
+
+func runShowSetting(_ context.Context, c *console, call call) (result, error) {
+	setting, known := c.setting(call.columns[0].Name)
+	if !known { // a reload between Parse and Execute
+		return result{}, errNoSuchSetting(call.columns[0].Name, "")
+	}
+	return result{rows: [][]any{{setting.Value}}}, nil
+}

@@ -1,0 +1,251 @@
+// Package auth logs clients in: SCRAM-SHA-256, md5, clear text and trust, from
+// plain passwords or stored hashes, and limits failed logins. It speaks through
+// a pgproto3.Backend and starts no goroutine.
+//
+// A client cannot tell an unknown user from a wrong password: both go through
+// the same exchange and end in the same error.
+package auth
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/pgdrover/pgdrover/pgerror"
+)
+
+// Method is a value of general.auth_type.
+type Method string
+
+// The methods.
+const (
+	Scram Method = "scram" // SCRAM-SHA-256
+	MD5   Method = "md5"   // md5, or SCRAM for accounts of which only a verifier is known
+	Plain Method = "plain" // the password itself; only where nobody can listen
+	Trust Method = "trust" // nothing is asked
+)
+
+// Why a login failed, for the log; the client is told the same for all.
+var (
+	ErrWrongPassword = errors.New("wrong password")
+	ErrUnknownUser   = errors.New("no such user or database")
+	ErrNoPassword    = errors.New("the user has no password that this method can check")
+)
+
+// Authenticator makes accounts and logs clients in. It is safe for concurrent
+// use; a process has one, as it holds the key of the mock exchanges.
+type Authenticator struct{ mockKey [32]byte }
+
+// New makes an Authenticator with a new random key.
+func New() *Authenticator {
+	a := new(Authenticator)
+	rand.Read(a.mockKey[:]) // never fails
+	return a
+}
+
+// mockSalt is the salt of users without a stored verifier, whether they exist
+// or not: always the same for a name, unpredictable from outside.
+func (a *Authenticator) mockSalt(user string) []byte {
+	mac := hmac.New(sha256.New, a.mockKey[:])
+	mac.Write([]byte(user))
+	return mac.Sum(nil)[:saltLength]
+}
+
+// Request is one login.
+type Request struct {
+	Method  Method
+	User    string
+	Account *Account // nil if there is no such user
+	// Confidential tells that nobody else can read the connection: TLS or the
+	// same machine.
+	Confidential bool
+}
+
+// Login runs the exchange over b. Nil means that the client proved who it is;
+// AuthenticationOk has not been sent, but may lie behind unflushed messages.
+//
+// A *pgerror.Error is to be sent to the client; errors.Is with ErrWrongPassword,
+// ErrUnknownUser or ErrNoPassword tells why a login failed. Other errors are
+// those of the connection. The caller bounds the length of messages
+// (SetMaxBodyLen) and the time.
+func (a *Authenticator) Login(b *pgproto3.Backend, r Request) error {
+	account := r.Account
+	if account == nil {
+		// An account without secrets goes all the way and matches nothing.
+		account = &Account{user: r.User, salt: a.mockSalt(r.User), iterations: DefaultIterations}
+	}
+	err := a.exchange(b, r, account)
+	if !errors.Is(err, ErrWrongPassword) {
+		return err
+	}
+	return &pgerror.Error{
+		Code:    pgerror.InvalidPassword,
+		Message: fmt.Sprintf("password authentication failed for user \"%s\"", r.User),
+		Cause:   r.whyFailed(),
+	}
+}
+
+// whyFailed is what is behind an ErrWrongPassword.
+func (r Request) whyFailed() error {
+	switch {
+	case r.Account == nil:
+		return ErrUnknownUser
+	case !r.Account.canUse(r.Method):
+		return ErrNoPassword
+	}
+	return ErrWrongPassword
+}
+
+func (a *Authenticator) exchange(b *pgproto3.Backend, r Request, account *Account) error {
+	switch r.Method {
+	case Trust:
+		if r.Account == nil {
+			return ErrWrongPassword
+		}
+		return nil
+	case Scram:
+		return a.scram(b, account)
+	case MD5:
+		if !account.hasMD5() && account.hasScram() {
+			return a.scram(b, account)
+		}
+		return a.md5(b, account)
+	case Plain:
+		if !r.Confidential {
+			return pgerror.New(pgerror.InvalidAuthorization, "clear text passwords are refused on this connection").
+				WithDetail("general.auth_type is \"plain\" and the connection is not encrypted.").
+				WithHint("Connect with sslmode=require, or set general.auth_type = \"scram\".")
+		}
+		return a.plain(b, account)
+	}
+	return pgerror.New(pgerror.InternalError, "unknown authentication method %q", r.Method)
+}
+
+func (a *Authenticator) scram(b *pgproto3.Backend, account *Account) error {
+	if err := ask(b, pgproto3.AuthTypeSASL, &pgproto3.AuthenticationSASL{AuthMechanisms: []string{ScramSHA256}}); err != nil {
+		return err
+	}
+	initial, err := receive[*pgproto3.SASLInitialResponse](b)
+	if err != nil {
+		return err
+	}
+	if initial.AuthMechanism != ScramSHA256 {
+		return pgerror.New(pgerror.ProtocolViolation, "client selected an invalid SASL authentication mechanism")
+	}
+	x := newScramExchange(account.salt, account.iterations, a.candidates(account))
+	serverFirst, err := x.First(initial.Data)
+	if err != nil {
+		return err
+	}
+	if err := ask(b, pgproto3.AuthTypeSASLContinue, &pgproto3.AuthenticationSASLContinue{Data: serverFirst}); err != nil {
+		return err
+	}
+	response, err := receive[*pgproto3.SASLResponse](b)
+	if err != nil {
+		return err
+	}
+	serverFinal, err := x.Final(response.Data)
+	if err != nil {
+		return err
+	}
+	b.Send(&pgproto3.AuthenticationSASLFinal{Data: serverFinal})
+	return nil
+}
+
+// candidates are the keys of the account or, if it has none, keys that no
+// password has, so that the same work is done.
+func (a *Authenticator) candidates(account *Account) func() []Keys {
+	if account.hasScram() {
+		return account.keys
+	}
+	return func() []Keys {
+		var keys Keys
+		rand.Read(keys.Stored[:])
+		return []Keys{keys}
+	}
+}
+
+func (a *Authenticator) md5(b *pgproto3.Backend, account *Account) error {
+	var salt [4]byte
+	rand.Read(salt[:])
+	if err := ask(b, pgproto3.AuthTypeMD5Password, &pgproto3.AuthenticationMD5Password{Salt: salt}); err != nil {
+		return err
+	}
+	message, err := receive[*pgproto3.PasswordMessage](b)
+	if err != nil {
+		return err
+	}
+	err = ErrWrongPassword
+	for _, hash := range account.md5Hashes() {
+		if hash.answers(salt, message.Password) {
+			err = nil // the others are tried too
+		}
+	}
+	return err
+}
+
+func (a *Authenticator) plain(b *pgproto3.Backend, account *Account) error {
+	if err := ask(b, pgproto3.AuthTypeCleartextPassword, &pgproto3.AuthenticationCleartextPassword{}); err != nil {
+		return err
+	}
+	message, err := receive[*pgproto3.PasswordMessage](b)
+	if err != nil {
+		return err
+	}
+	if account.verifier == nil {
+		// Users with a verifier cost a derivation: so do all others, or the
+		// time would tell who exists.
+		Verifier{Salt: account.salt, Iterations: account.iterations}.Matches(message.Password)
+	}
+	if account.matches(message.Password) {
+		return nil
+	}
+	return ErrWrongPassword
+}
+
+// ask sends an authentication request and tells b how to read the answer.
+func ask(b *pgproto3.Backend, authType uint32, request pgproto3.BackendMessage) error {
+	b.Send(request)
+	if err := b.Flush(); err != nil {
+		return fmt.Errorf("ask for the password: %w", err)
+	}
+	return b.SetAuthType(authType)
+}
+
+// receive reads the client's answer, which must be an M.
+func receive[M pgproto3.FrontendMessage](b *pgproto3.Backend) (M, error) {
+	var none M
+	message, err := b.Receive()
+	if err != nil {
+		return none, receiveError(err)
+	}
+	switch m := message.(type) {
+	case M:
+		return m, nil
+	case *pgproto3.Terminate:
+		return none, io.EOF
+	}
+	return none, pgerror.New(pgerror.ProtocolViolation, "expected a password response").
+		WithDetail("The client sent a message of another type.")
+}
+
+// receiveError keeps errors of the connection and makes the others, which are
+// about what was received, errors for the client.
+func receiveError(err error) error {
+	var tooLong *pgproto3.ExceededMaxBodyLenErr
+	var network net.Error
+	switch {
+	case errors.As(err, &tooLong):
+		return pgerror.New(pgerror.ProtocolViolation, "password message is too long").
+			WithDetail("It has %d bytes; at most %d are accepted.", tooLong.ActualBodyLen, tooLong.MaxExpectedBodyLen)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed), errors.As(err, &network):
+		return fmt.Errorf("read the password: %w", err)
+	}
+	return pgerror.New(pgerror.ProtocolViolation, "malformed password message: %w", err)
+}

@@ -1,0 +1,167 @@
+package proxy
+
+import (
+	"cmp"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/pgdrover/pgdrover/config"
+	"github.com/pgdrover/pgdrover/proxy/auth"
+)
+
+// defaultLoginTimeout bounds logins where the configuration does not: without
+// a bound, silent clients would keep the places of those that log in.
+const defaultLoginTimeout = time.Minute
+
+// settings is what the proxy takes from one configuration. It is made once for
+// each configuration and shared by the connections that began under it.
+type settings struct {
+	config *config.Config
+	users  *users
+
+	address           string // to listen on, host:port
+	keepAlive         net.KeepAliveConfig
+	method            auth.Method
+	loginTimeout      time.Duration
+	shutdownTimeout   time.Duration
+	logConnections    bool
+	logDisconnections bool
+	tls               tlsSettings
+}
+
+// tlsSettings are the files of TLS towards clients.
+type tlsSettings struct {
+	certificate, privateKey, clientCA string
+	required                          bool
+}
+
+func newSettings(c *config.Config, authenticator *auth.Authenticator) *settings {
+	return &settings{
+		config:            c,
+		users:             &users{config: c, authenticator: authenticator, known: make(map[userKey]login)},
+		address:           net.JoinHostPort(c.General.Host, strconv.Itoa(c.General.Port)),
+		keepAlive:         keepAlive(c.TCP),
+		method:            auth.Method(c.General.AuthType),
+		loginTimeout:      cmp.Or(c.General.ClientLoginTimeout, defaultLoginTimeout),
+		shutdownTimeout:   c.General.ShutdownTimeout,
+		logConnections:    c.General.LogConnections,
+		logDisconnections: c.General.LogDisconnections,
+		tls: tlsSettings{
+			certificate: c.General.TLSCertificate,
+			privateKey:  c.General.TLSPrivateKey,
+			clientCA:    c.General.TLSClientCACertificate,
+			required:    c.General.TLSClientRequired,
+		},
+	}
+}
+
+// keepAlive leaves to package net what is not configured: a dead client is
+// found after minutes, not after the hours of the system's defaults.
+func keepAlive(t config.TCP) net.KeepAliveConfig {
+	k := net.KeepAliveConfig{Enable: t.Keepalive}
+	if t.Time != nil {
+		k.Idle = *t.Time
+	}
+	if t.Interval != nil {
+		k.Interval = *t.Interval
+	}
+	if t.Retries != nil {
+		k.Count = *t.Retries
+	}
+	return k
+}
+
+// place is what a client reaches with a database's name.
+type place int
+
+const (
+	placeNowhere     place = iota // no such database, or not for this user
+	placeAdmin                    // the admin database
+	placeApplication              // a cluster of [[databases]]
+)
+
+// login is what a user and a database in a StartupMessage amount to.
+type login struct {
+	place    place
+	readOnly bool          // a reader of the admin database
+	account  *auth.Account // nil if there is none
+
+	// identity, if not empty, is the name in the client certificate that logs
+	// in without a password.
+	identity string
+	// certificateRequired: a verified client certificate is needed as well
+	// as the password, where client certificates can be verified.
+	certificateRequired bool
+}
+
+// users finds logins in one configuration and keeps their accounts, because
+// their keys are dear to derive. Only existing users are kept.
+type users struct {
+	config        *config.Config
+	authenticator *auth.Authenticator
+
+	mu    sync.Mutex
+	known map[userKey]login
+}
+
+type userKey struct{ user, database string }
+
+// find gives the login of a user; its place is placeNowhere if there is none. The
+// error is one of the configuration.
+func (u *users) find(user, database string) (login, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	key := userKey{user, database}
+	if l, ok := u.known[key]; ok {
+		return l, nil
+	}
+	l, err := u.make(user, database)
+	if err == nil && l.place != placeNowhere {
+		u.known[key] = l
+	}
+	return l, err
+}
+
+func (u *users) make(user, database string) (login, error) {
+	c := u.config
+	if database == c.Admin.Name {
+		if user == c.Admin.User {
+			account, err := u.authenticator.NewAccount(user, []string{c.Admin.Password.Reveal()}, "")
+			return login{place: placeAdmin, account: account}, err
+		}
+		for _, reader := range c.AdminReaders() {
+			if reader.Name == user {
+				l, err := u.configured(reader)
+				l.place, l.readOnly = placeAdmin, true
+				return l, err
+			}
+		}
+		return login{}, nil
+	}
+	if _, ok := c.Cluster(database); !ok {
+		return login{}, nil
+	}
+	if found, ok := c.User(user, database); ok {
+		l, err := u.configured(found)
+		l.place = placeApplication
+		return l, err
+	}
+	return login{}, nil
+}
+
+// configured is the login of an entry of [[users]].
+func (u *users) configured(entry config.User) (login, error) {
+	var passwords []string
+	for _, secret := range entry.AcceptedPasswords() {
+		passwords = append(passwords, secret.Reveal())
+	}
+	account, err := u.authenticator.NewAccount(entry.Name, passwords, entry.PasswordHash)
+	required := entry.TLSClientCertificateRequired
+	return login{
+		account:             account,
+		identity:            entry.Identity,
+		certificateRequired: required == nil || *required,
+	}, err
+}
