@@ -19,7 +19,7 @@ func describeCompletion(c *console, s *statement, items [][]token, from []token)
 		if containsWord(from, "context") {
 			names = c.contextNames(from)
 		}
-		s.columns = []Column{{Name: "lower", Type: Text}}
+		s.columns = []Column{{Name: catalogColumn(items[0]).Name, Type: Text}}
 		s.probe = &probe{rows: matching(names, namePattern(from))}
 	case containsWord(items[0], "setting"):
 		name := namePattern(from)

@@ -27,7 +27,8 @@ type Engine interface {
 	SchemaDiff(ctx context.Context, source, destination string) ([]drift.Difference, []*pgerror.Error, error)
 	// Wait returns when the task has ended, or with ctx's error. It calls
 	// progress, not more often than a reader can follow, from any goroutine;
-	// calls after Wait has returned are ignored.
+	// calls after Wait has returned are ignored. progress blocks while the
+	// client does not read, so it is called without holding what others need.
 	Wait(ctx context.Context, id mirror.TaskID, progress func(message string)) (mirror.Task, error)
 	// StopTask asks a task to end; 42704 if there is none of that number.
 	StopTask(ctx context.Context, id mirror.TaskID) error

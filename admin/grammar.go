@@ -57,6 +57,9 @@ func (g *grammar) syntaxError(source string, m *matcher) error {
 	if m.farthest == 0 {
 		return g.unknownCommand(source, at)
 	}
+	if e := g.misspelledTopic(source, m.tokens); e != nil {
+		return e
+	}
 	e := pgerror.New(pgerror.SyntaxError, "syntax error at end of input")
 	if at.kind != endToken {
 		e = pgerror.New(pgerror.SyntaxError, "syntax error at or near \"%s\"", source[at.start:at.end])
@@ -75,6 +78,22 @@ func (g *grammar) syntaxError(source string, m *matcher) error {
 		hints = append(hints, helpHint)
 	}
 	return e.At(position(source, at.start)).WithHint("%s", strings.Join(hints, " "))
+}
+
+// misspelledTopic is the error of a SHOW with arguments whose topic is none but
+// near to one; nil for all others. SHOW <setting> has taken the topic, so that
+// the place where no command went on is past the mistake.
+func (g *grammar) misspelledTopic(source string, tokens []token) *pgerror.Error {
+	topic := tokens[1]
+	if !tokens[0].is("SHOW") || topic.kind != wordToken || slices.ContainsFunc(g.topics(), topic.is) {
+		return nil
+	}
+	near := nearest(topic.text, g.topics())
+	if near == "" {
+		return nil
+	}
+	return pgerror.New(pgerror.SyntaxError, "unknown SHOW topic \"%s\"", topic.text).At(position(source, topic.start)).
+		WithHint("Perhaps you meant SHOW %s. %s", near, helpHint)
 }
 
 // mostExpected is how many alternatives a DETAIL names.

@@ -199,6 +199,8 @@ func TestSyntaxErrors(t *testing.T) {
 		{`SCHEMA_SYNC PRE a b c DRI RUN`, "42601", 23, `syntax error at or near "DRI"`, `Perhaps you meant DRY`},
 		{`SCHEMA_SYNC PRE a b c DRY RUN DRY RUN`, "42601", 31, `syntax error at or near "DRY"`, `Syntax: SCHEMA_SYNC`},
 		{`SHOW TASKS 7`, "42601", 12, `syntax error at or near "7"`, `Syntax: SHOW TASKS`},
+		{`SHOW SCHEMA_DIF a b`, "42601", 6, `unknown SHOW topic "SCHEMA_DIF"`, `Perhaps you meant SHOW SCHEMA_DIFF`},
+		{`SHOW port x`, "42601", 11, `syntax error at or near "x"`, `SHOW HELP`},
 		{`WAIT`, "42601", 5, `syntax error at end of input`, `Syntax: WAIT <task>`},
 		{`STOP_TASK $0`, "42P02", 11, `there is no parameter $0`, ``},
 		{`STOP_TASK $65536`, "42P02", 11, `there is no parameter $65536`, ``},

@@ -223,6 +223,7 @@ var functions = map[string]function{
 	"pg_is_in_recovery":        always(Bool, func(*console) any { return false }),
 	"pg_postmaster_start_time": always(Timestamptz, func(c *console) any { return c.server.started }),
 	"pg_my_temp_schema":        always(oidType, func(*console) any { return "0" }),
+	"pg_advisory_unlock_all":   always(Text, func(*console) any { return "" }), // asyncpg's reset
 	"current_schemas": {Text, 1, 1, func(*console, []any) (any, error) {
 		return "{pg_catalog,public}", nil
 	}},

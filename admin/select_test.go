@@ -10,7 +10,6 @@ import (
 func TestDriverQuestions(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
-	c := s.connect("admin", nil).ready()
 	for query, want := range map[string]string{
 		"SELECT 1 AS ok":                        "T:ok D:1 C:SELECT 1 Z:I",
 		"select 'x' y, null, true, -3000000000": "T:y,?column?,bool,?column? D:x,NULL,t,-3000000000 C:SELECT 1 Z:I",
@@ -18,18 +17,19 @@ func TestDriverQuestions(t *testing.T) {
 		"select pg_catalog.version()":           "T:version D:PostgreSQL 14.0 (pgdrover 0.1.0) C:SELECT 1 Z:I",
 		"select current_schema()":               "T:current_schema D:public C:SELECT 1 Z:I",
 		"SELECT current_user, session_user, current_database(), current_catalog": "T:current_user,session_user,current_database,current_catalog D:admin,admin,admin,admin C:SELECT 1 Z:I",
-		"SELECT pg_is_in_recovery()":                             "T:pg_is_in_recovery D:f C:SELECT 1 Z:I",
-		"SELECT current_setting('server_version_num')::int AS v": "T:v D:140000 C:SELECT 1 Z:I",
-		"SELECT current_setting('port')":                         "T:current_setting D:6500 C:SELECT 1 Z:I",
-		"SELECT current_setting('nobody', true)":                 "T:current_setting D:NULL C:SELECT 1 Z:I",
-		"SELECT current_setting('nobody')":                       "ERROR:42704 Z:I",
-		"SELECT set_config('application_name', 'x', false)":      "S:application_name=x T:set_config D:x C:SELECT 1 Z:I",
-		"SELECT '1'::bool, 'on'::boolean, 7::text":               "T:bool,bool,text D:t,t,7 C:SELECT 1 Z:I",
-		"SELECT 'x'::int":                                        "ERROR:22P02 Z:I",
-		"SHOW transaction_isolation":                             "T:transaction_isolation D:read committed C:SHOW Z:I",
-		"show standard_conforming_strings":                       "T:standard_conforming_strings D:on C:SHOW Z:I",
-		"SHOW search_path":                                       `T:search_path D:"$user", public C:SHOW Z:I`,
-		"SHOW max_identifier_length":                             "T:max_identifier_length D:63 C:SHOW Z:I",
+		"SELECT pg_is_in_recovery()":                                         "T:pg_is_in_recovery D:f C:SELECT 1 Z:I",
+		"SELECT current_setting('server_version_num')::int AS v":             "T:v D:140000 C:SELECT 1 Z:I",
+		"SELECT current_setting('port')":                                     "T:current_setting D:6500 C:SELECT 1 Z:I",
+		"SELECT current_setting('nobody', true)":                             "T:current_setting D:NULL C:SELECT 1 Z:I",
+		"SELECT current_setting('nobody')":                                   "ERROR:42704 Z:I",
+		"SELECT set_config('application_name', 'x', false)":                  "S:application_name=x T:set_config D:x C:SELECT 1 Z:I",
+		"SELECT '1'::bool, 'on'::boolean, 7::text":                           "T:bool,bool,text D:t,t,7 C:SELECT 1 Z:I",
+		"SELECT 'x'::int":                                                    "ERROR:22P02 Z:I",
+		"SHOW transaction_isolation":                                         "T:transaction_isolation D:read committed C:SHOW Z:I",
+		"show standard_conforming_strings":                                   "T:standard_conforming_strings D:on C:SHOW Z:I",
+		"SHOW search_path":                                                   `T:search_path D:"$user", public C:SHOW Z:I`,
+		"SHOW max_identifier_length":                                         "T:max_identifier_length D:63 C:SHOW Z:I",
+		"SELECT pg_advisory_unlock_all(); CLOSE ALL; UNLISTEN *; RESET ALL;": "T:pg_advisory_unlock_all D: C:SELECT 1 C:CLOSE CURSOR ALL C:UNLISTEN C:RESET Z:I",
 		// psycopg 3
 		`SELECT typname AS name, oid, typarray AS array_oid, oid::regtype::text AS regtype, typdelim AS delimiter
 		   FROM pg_type t WHERE t.oid = to_regtype('hstore') ORDER BY t.oid`: "T:name,oid,array_oid,regtype,delimiter C:SELECT 0 Z:I",
@@ -60,7 +60,7 @@ func TestDriverQuestions(t *testing.T) {
 		"SELECT 1 FROM":               "ERROR:0A000 Z:I",
 		"WITH x AS (SELECT 1) SELECT": "ERROR:0A000 Z:I",
 	} {
-		got := c.query(query)
+		got := s.connect("admin", nil).ready().query(query)
 		if got != want {
 			t.Errorf("%s:\n got %s\nwant %s", query, got, want)
 		}

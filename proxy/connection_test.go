@@ -88,13 +88,13 @@ func TestGarbage(t *testing.T) {
 func TestSlowClients(t *testing.T) {
 	t.Parallel()
 	c := withTLS(t, testConfig())
-	c.General.ClientLoginTimeout = time.Second
+	c.General.ClientLoginTimeout = 500 * time.Millisecond
 	s := start(t, c)
 	user := startupMessage(t, pgproto3.ProtocolVersion30, "user", "admin", "database", "admin")
 	tests := map[string]struct {
-		send    []byte
-		skip    int  // bytes of answers before the error
-		silent  bool // TLS has begun: nothing can be said
+		send   []byte
+		skip   int  // bytes of answers before the error
+		silent bool // TLS has begun: nothing can be said
 	}{
 		"nothing":          {},
 		"one byte":         {send: user[:1]},
@@ -118,7 +118,7 @@ func TestSlowClients(t *testing.T) {
 				}
 				return
 			}
-			if e := fatalOf(t, conn); e.Code != "57014" || !strings.Contains(e.Detail, "client_login_timeout, 1s") {
+			if e := fatalOf(t, conn); e.Code != "57014" || !strings.Contains(e.Detail, "client_login_timeout, 500ms") {
 				t.Errorf("got %+v", e)
 			}
 		})

@@ -38,7 +38,9 @@ func TestDirectTLS(t *testing.T) {
 func TestOldTLSIsRefused(t *testing.T) {
 	t.Parallel()
 	s := start(t, withTLS(t, testConfig()))
-	_, err := s.connect(t, "sslmode=require", func(c *pgconn.Config) { c.TLSConfig.MinVersion, c.TLSConfig.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 })
+	_, err := s.connect(t, "sslmode=require", func(c *pgconn.Config) {
+		c.TLSConfig.MinVersion, c.TLSConfig.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
+	})
 	if err == nil {
 		t.Error("TLS 1.1 is accepted")
 	}

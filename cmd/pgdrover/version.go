@@ -1,0 +1,12 @@
+package main
+
+import "fmt"
+
+// versionCommand prints the version.
+type versionCommand struct{}
+
+// Run is kong's.
+func (versionCommand) Run(io *streams) error {
+	fmt.Fprintln(io.out, "pgdrover "+version)
+	return nil
+}
