@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -81,7 +82,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 			WithHint("is another process using that port? Set [general] host and port, or PGDOG_PORT")
 	}
 	served := make(chan error, 1)
-	go func() { served <- d.server.Serve(ctx) }() // ends with Shutdown below
+	var serving sync.WaitGroup
+	serving.Go(func() { served <- d.server.Serve(ctx) }) // ends with Shutdown, in end
+	defer serving.Wait()
 	d.options.Logger.Info("pgdrover is ready", "address", address.String(), "admin_database", d.live.Config().Admin.Name, "version", d.options.Version)
 	if d.options.Ready != nil {
 		d.options.Ready(address)
@@ -94,12 +97,12 @@ func (d *Daemon) Run(ctx context.Context) error {
 				continue
 			}
 			d.options.Logger.Info("stopping", "signal", s.String())
-			return d.end(signals, served)
+			return d.end(signals)
 		case <-ctx.Done():
 			d.options.Logger.Info("stopping", "cause", context.Cause(ctx))
-			return d.end(signals, served)
+			return d.end(signals)
 		case err := <-served:
-			return errors.Join(fmt.Errorf("serve clients: %w", err), d.end(signals, served))
+			return errors.Join(fmt.Errorf("serve clients: %w", err), d.end(signals))
 		}
 	}
 }
@@ -120,7 +123,7 @@ func (d *Daemon) reload(ctx context.Context) {
 
 // end stops tasks, then clients, and waits for both. Another signal cuts the
 // wait short.
-func (d *Daemon) end(signals <-chan os.Signal, served <-chan error) error {
+func (d *Daemon) end(signals <-chan os.Signal) error {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), d.graceTime(), errors.New("shutdown_timeout has passed"))
 	defer cancel()
 	over := make(chan struct{})
@@ -133,10 +136,6 @@ func (d *Daemon) end(signals <-chan os.Signal, served <-chan error) error {
 		}
 	}()
 	err := errors.Join(d.engine.Close(ctx), d.server.Shutdown(ctx))
-	select {
-	case <-served:
-	default: // its result was taken already
-	}
 	if err == nil {
 		d.options.Logger.Info("stopped")
 	}

@@ -10,38 +10,52 @@ import (
 // longAgo is a deadline that has passed.
 var longAgo = time.Unix(1, 0)
 
-// guardedConn is a client's connection that the server can interrupt. Whoever
-// uses the connection sets deadlines at will; an interruption cannot be undone
-// by that. It lies below TLS.
+// guardedConn is a client's connection that the server can bring to an end.
+// Whoever uses the connection sets deadlines at will, but none later than the
+// bounds that the server has set. It lies below TLS.
 type guardedConn struct {
 	net.Conn
 	closeOnce sync.Once
 	closeErr  error
 
-	mu            sync.Mutex
-	interrupted   bool // reads fail
-	writesBounded bool // the write deadline is final
+	mu                    sync.Mutex
+	readAsked, writeAsked time.Time // deadlines asked for; zero: none
+	readBound, writeBound time.Time // zero: none
 }
 
 // interruptReads makes reads fail with a timeout, now and from now on.
 func (c *guardedConn) interruptReads() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.interrupted = true
+	c.readBound = longAgo
 	_ = c.Conn.SetReadDeadline(longAgo) // fails if it is closed: as well
 }
 
-// boundWrites makes writes fail from d on. The first call counts.
-func (c *guardedConn) boundWrites(d time.Duration) {
+// bound makes reads and writes fail from d on. Bounds that were set before
+// stay.
+func (c *guardedConn) bound(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.writesBounded {
-		c.writesBounded = true
-		_ = c.Conn.SetWriteDeadline(time.Now().Add(d)) // as above
+	t := time.Now().Add(d)
+	if c.readBound.IsZero() {
+		c.readBound = t
+		_ = c.Conn.SetReadDeadline(earlier(c.readAsked, t)) // as above
+	}
+	if c.writeBound.IsZero() {
+		c.writeBound = t
+		_ = c.Conn.SetWriteDeadline(earlier(c.writeAsked, t)) // as above
 	}
 }
 
-// SetDeadline sets both deadlines as far as they are free.
+// earlier is the deadline t, but not later than the bound.
+func earlier(t, bound time.Time) time.Time {
+	if bound.IsZero() || !t.IsZero() && t.Before(bound) {
+		return t
+	}
+	return bound
+}
+
+// SetDeadline sets both deadlines, within their bounds.
 func (c *guardedConn) SetDeadline(t time.Time) error {
 	if err := c.SetReadDeadline(t); err != nil {
 		return err
@@ -49,24 +63,20 @@ func (c *guardedConn) SetDeadline(t time.Time) error {
 	return c.SetWriteDeadline(t)
 }
 
-// SetReadDeadline does nothing once reads are interrupted.
+// SetReadDeadline sets the deadline of reads, within its bound.
 func (c *guardedConn) SetReadDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.interrupted {
-		return nil
-	}
-	return c.Conn.SetReadDeadline(t)
+	c.readAsked = t
+	return c.Conn.SetReadDeadline(earlier(t, c.readBound))
 }
 
-// SetWriteDeadline does nothing once writes are bounded.
+// SetWriteDeadline sets the deadline of writes, within its bound.
 func (c *guardedConn) SetWriteDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.writesBounded {
-		return nil
-	}
-	return c.Conn.SetWriteDeadline(t)
+	c.writeAsked = t
+	return c.Conn.SetWriteDeadline(earlier(t, c.writeBound))
 }
 
 // Close closes once; the server may close what the session's end closes too.

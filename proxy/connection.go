@@ -33,17 +33,17 @@ type connection struct {
 	server   *Server
 	settings *settings
 	guard    *guardedConn // below TLS
-	conn     net.Conn     // guard, or TLS over it
+	conn     net.Conn     // guard, or what lies over it: TLS, then session
 	address  netip.Addr
 	since    time.Time
 
-	tlsState  *tls.ConnectionState // nil without TLS
-	startup   wire.Startup
-	minor     int               // protocol version agreed on
-	backend   *pgproto3.Backend // nil before the StartupMessage
-	mute      bool              // nothing can be said to the client: TLS failed
-	admitted  bool              // holds a place of the admission
-	wasServed bool              // got as far as a session
+	tlsState *tls.ConnectionState // nil without TLS
+	startup  wire.Startup
+	minor    int               // protocol version agreed on
+	session  *sessionConn      // nil before the StartupMessage
+	backend  *pgproto3.Backend // over session
+	mute     bool              // nothing can be said to the client: TLS failed
+	admitted bool              // holds a place of the admission
 }
 
 func newConnection(s *Server, guard *guardedConn, address netip.Addr) *connection {
@@ -61,17 +61,20 @@ func (c *connection) serve() {
 		if p := recover(); p != nil {
 			c.server.log.Error("a connection ended by a panic", "client", c.client(),
 				"panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-			c.end(pgerror.New(pgerror.InternalError, "internal error").
+			c.tell(pgerror.New(pgerror.InternalError, "internal error").
 				WithHint("The server's log has the details; please report it."))
 		}
 	}()
 	if err := c.login(); err != nil {
-		c.end(err)
+		err = c.whyRefused(err)
+		c.logRefusal(err)
+		c.tell(err)
 	}
 	c.conn.Close() // with TLS, this says goodbye
 }
 
-// login takes the client from its first byte to the end of its session.
+// login takes the client from its first byte to the end of its session. Its
+// error is why there was no session.
 func (c *connection) login() error {
 	if err := c.guard.SetDeadline(c.since.Add(c.settings.loginTimeout)); err != nil {
 		return err
@@ -85,6 +88,8 @@ func (c *connection) login() error {
 		return nil
 	}
 	c.startup = packet.(wire.Startup)
+	c.session = &sessionConn{Conn: c.conn}
+	c.conn = c.session
 	c.backend = pgproto3.NewBackend(c.conn, c.conn)
 	c.backend.SetMaxBodyLen(maxLoginMessage)
 	var answer *pgproto3.NegotiateProtocolVersion
@@ -179,10 +184,12 @@ func (c *connection) cancel(r wire.CancelRequest) {
 // handOver makes the session and runs the handler in it.
 func (c *connection) handOver(l login) error {
 	s := c.server
-	ctx, end := context.WithCancelCause(s.sessionContext)
-	defer end(nil)
-	live := &liveSession{conn: c.guard, end: end, info: c.sessionInfo(l)}
-	s.sessions.add(live, c.minor)
+	ctx, stop := context.WithCancelCause(s.sessionContext)
+	defer stop(nil)
+	live := &liveSession{guard: c.guard, conn: c.session, stop: stop, info: c.sessionInfo(l)}
+	if !s.sessions.add(live, c.minor) {
+		return errShuttingDown
+	}
 	defer s.sessions.remove(live)
 
 	c.backend.Send(&pgproto3.AuthenticationOk{})
@@ -194,7 +201,6 @@ func (c *connection) handOver(l login) error {
 		return err
 	}
 	c.leaveAdmission()
-	c.wasServed = true
 	c.logLogin(live.info)
 	err := s.options.Admin.ServeSession(ctx, Session{
 		Conn:            c.conn,
@@ -212,11 +218,12 @@ func (c *connection) handOver(l login) error {
 		ProtocolMinor:   c.minor,
 		OnCancel:        func(cancel func()) { s.sessions.onCancel(live, cancel) },
 	})
-	if ctx.Err() != nil || s.isDraining() {
-		err = errSessionEnded
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+		linger(c.conn)
 	}
 	c.logLogout(live.info, err)
-	return err
+	return nil
 }
 
 func (c *connection) sessionInfo(l login) SessionInfo {
@@ -231,13 +238,8 @@ func (c *connection) sessionInfo(l login) SessionInfo {
 	}
 }
 
-// end tells the client why the connection ends, if it can still be told, and
-// logs it if it was not a session.
-func (c *connection) end(err error) {
-	if !c.wasServed {
-		err = c.whyRefused(err)
-		c.logRefusal(err)
-	}
+// tell tells the client why the connection ends, if it can still be told.
+func (c *connection) tell(err error) {
 	var e *pgerror.Error
 	if c.mute || !errors.As(err, &e) {
 		return
@@ -250,13 +252,15 @@ func (c *connection) end(err error) {
 	}
 }
 
+var errShuttingDown = pgerror.New(pgerror.CannotConnectNow, "the server is shutting down")
+
 // whyRefused gives a timeout its reason.
 func (c *connection) whyRefused(err error) error {
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		return err
 	}
 	if c.server.isDraining() {
-		return pgerror.New(pgerror.CannotConnectNow, "the server is shutting down")
+		return errShuttingDown
 	}
 	return pgerror.New(pgerror.QueryCanceled, "canceling authentication due to timeout").
 		WithDetail("The login took longer than general.client_login_timeout, %s.", c.settings.loginTimeout)

@@ -347,12 +347,3 @@ func TestPanicEndsOneSession(t *testing.T) {
 	}
 	eventually(t, "the end of the session", func() bool { return len(s.Sessions()) == 1 })
 }
-
-func TestHandlerEndsSessionWithError(t *testing.T) {
-	t.Parallel()
-	s := start(t, testConfig())
-	_, err := s.mustConnect(t, "sslmode=disable").Exec(t.Context(), "fatal").ReadAll()
-	if e := wantError(t, err, "08P01", "as asked"); e.Severity != "FATAL" {
-		t.Errorf("%+v", e)
-	}
-}

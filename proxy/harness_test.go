@@ -65,12 +65,17 @@ func (h *stubHandler) ServeSession(ctx context.Context, s proxy.Session) (err er
 	for k, v := range map[string]string{"server_version": "14.0 (stub)", "server_encoding": "UTF8", "client_encoding": "UTF8"} {
 		s.Backend.Send(&pgproto3.ParameterStatus{Name: k, Value: v})
 	}
+	// Receive is ended with ctx, as a handler has to.
+	defer context.AfterFunc(ctx, func() { s.Conn.SetReadDeadline(time.Unix(1, 0)) })()
 	for {
 		s.Backend.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'})
 		if err := s.Backend.Flush(); err != nil {
 			return err
 		}
 		message, err := s.Backend.Receive()
+		if ctx.Err() != nil {
+			return h.farewell(s, pgerror.From(context.Cause(ctx)))
+		}
 		if err != nil {
 			return err
 		}
@@ -78,19 +83,27 @@ func (h *stubHandler) ServeSession(ctx context.Context, s proxy.Session) (err er
 		case *pgproto3.Terminate:
 			return nil
 		case *pgproto3.Query:
-			if err := h.query(ctx, s, m.String); err != nil {
-				return err
-			}
+			err = h.query(ctx, s, m.String)
+		}
+		if ctx.Err() != nil {
+			err = h.farewell(s, pgerror.From(context.Cause(ctx)))
+		}
+		if err != nil {
+			return err
 		}
 	}
+}
+
+func (h *stubHandler) farewell(s proxy.Session, e *pgerror.Error) error {
+	s.Backend.Send(wire.ErrorResponse(wire.Fatal, e))
+	s.Backend.Flush()
+	return e
 }
 
 func (h *stubHandler) query(ctx context.Context, s proxy.Session, sql string) error {
 	switch strings.Trim(sql, "; ") {
 	case "panic":
 		panic("as asked")
-	case "fatal":
-		return pgerror.New(pgerror.ProtocolViolation, "as asked")
 	case "stubborn":
 		h.running <- struct{}{}
 		<-h.release

@@ -13,22 +13,22 @@ type SessionHandler interface {
 	// ServeSession serves one session until the client ends it or ctx ends. It
 	// runs in the connection's own goroutine and must not leave others behind.
 	//
-	// AuthenticationOk and BackendKeyData have been sent; ParameterStatus and
-	// ReadyForQuery are the handler's. It neither closes the connection nor
-	// says why it ends: if ctx ends (context.Cause tells why), or Receive fails
-	// with a timeout that the handler did not set, the session is being ended
-	// from here, and the server sends the FATAL error after ServeSession has
-	// returned.
+	// AuthenticationOk and BackendKeyData have been sent. All that follows is
+	// the handler's: ParameterStatus, ReadyForQuery, and also the FATAL error
+	// that ends a session before the client does. When ctx ends, that is the
+	// *pgerror.Error given by context.Cause, and there are seconds to send it:
+	// then reads and writes fail. A handler that waits in Receive alone does
+	// not notice ctx before that. Sessions that are idle, which is that
+	// ReadyForQuery was the last message, are ended first in a shutdown.
 	//
-	// Of the errors returned, a *pgerror.Error is sent to the client as FATAL;
-	// others are taken for a lost connection and only logged.
+	// The handler does not close the connection. Its error is logged.
 	ServeSession(ctx context.Context, s Session) error
 }
 
 // Session is a client that is logged in.
 type Session struct {
-	// Conn is the connection, TLS and all. Deadlines may be set freely; while
-	// the server ends the session they have no effect.
+	// Conn is the connection, TLS and all. Deadlines may be set freely, but
+	// not beyond the end that the server has set for a session it ends.
 	Conn net.Conn
 	// Backend reads from and writes to Conn and may have read ahead: read
 	// messages through it alone. Its SetMaxBodyLen is low and for the handler

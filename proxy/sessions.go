@@ -32,6 +32,8 @@ type sessions struct {
 	mu   sync.Mutex
 	byID map[uint32]*liveSession
 	last uint32 // process id given out last
+
+	closed bool // no more sessions
 }
 
 // liveSession is one entry of sessions; sessions.mu guards cancel.
@@ -39,8 +41,16 @@ type liveSession struct {
 	info   SessionInfo
 	key    []byte
 	cancel func()
-	conn   *guardedConn
-	end    context.CancelCauseFunc
+	guard  *guardedConn
+	conn   *sessionConn
+	stop   context.CancelCauseFunc
+}
+
+// end ends the session: its context first, so that the handler can say why,
+// and soon the connection.
+func (l *liveSession) end() {
+	l.stop(errSessionEnded)
+	l.guard.bound(farewellTimeout)
 }
 
 // errSessionEnded is the cause of the end of a session that the server ends.
@@ -48,12 +58,15 @@ var errSessionEnded = pgerror.New(pgerror.AdminShutdown, "terminating connection
 
 // add gives the session a process id and a key for its protocol version. The
 // ids are never 0 and do not repeat before all 2^32 were used, so that a late
-// cancel request hits nobody else.
-func (s *sessions) add(live *liveSession, protocolMinor int) {
+// cancel request hits nobody else. It is false when the server shuts down.
+func (s *sessions) add(live *liveSession, protocolMinor int) bool {
 	live.key = make([]byte, wire.CancelKeyLength(protocolMinor))
 	rand.Read(live.key) // never fails
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
 	for {
 		s.last++
 		if _, taken := s.byID[s.last]; !taken && s.last != 0 {
@@ -62,6 +75,7 @@ func (s *sessions) add(live *liveSession, protocolMinor int) {
 	}
 	live.info.ProcessID = s.last
 	s.byID[s.last] = live
+	return true
 }
 
 func (s *sessions) remove(live *liveSession) {
@@ -110,11 +124,27 @@ func (s *sessions) kill(processID uint32) bool {
 	live, ok := s.byID[processID]
 	s.mu.Unlock()
 	if ok {
-		live.conn.interruptReads()
-		live.end(errSessionEnded)
-		live.conn.boundWrites(farewellTimeout)
+		live.end()
 	}
 	return ok
+}
+
+// close lets no more sessions in and ends each one when it is idle. It gives
+// the connections of those that are there.
+func (s *sessions) close() map[*guardedConn]bool {
+	s.mu.Lock()
+	s.closed = true
+	there := make(map[*guardedConn]bool, len(s.byID))
+	all := make([]*liveSession, 0, len(s.byID))
+	for _, live := range s.byID {
+		there[live.guard] = true
+		all = append(all, live)
+	}
+	s.mu.Unlock()
+	for _, live := range all {
+		live.conn.onIdle(live.end)
+	}
+	return there
 }
 
 // list gives the sessions in the order of their process ids.

@@ -7,10 +7,9 @@ import (
 )
 
 // Shutdown stops accepting and ends what is being served, in four steps:
-// clients that are logging in and sessions that wait for their client end at
-// once; commands that run may finish until general.shutdown_timeout is over or
-// ctx ends; then the contexts of the sessions end, and clients are told 57P01;
-// last, the connections are closed. It returns when all goroutines have ended,
+// clients that are logging in and idle sessions end at once; commands that run
+// may finish until general.shutdown_timeout is over or ctx ends; then the
+// contexts of all sessions end; last, the connections are closed. It returns when all goroutines have ended,
 // or with an error if a session ignores all that. Further calls wait for the
 // first.
 func (s *Server) Shutdown(ctx context.Context) error {
@@ -21,7 +20,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	s.waitIdle(ctx, grace)
 	s.endSessions(errSessionEnded)
-	s.each(func(c *guardedConn) { c.boundWrites(farewellTimeout) })
+	s.each(func(c *guardedConn) { c.bound(farewellTimeout) })
 	s.waitIdle(context.WithoutCancel(ctx), stopTimeout)
 	s.each(func(c *guardedConn) { c.Close() })
 	s.waitIdle(context.WithoutCancel(ctx), stopTimeout)
@@ -36,8 +35,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return s.stopErr
 }
 
-// drain closes the listener and interrupts all reads; false if that was done
-// before.
+// drain closes the listener, interrupts logins and has sessions end when they
+// are idle; false if that was done before.
 func (s *Server) drain() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -47,8 +46,11 @@ func (s *Server) drain() bool {
 	if s.listener != nil {
 		s.listener.Close()
 	}
+	sessions := s.sessions.close()
 	for conn := range s.connections {
-		conn.interruptReads()
+		if !sessions[conn] {
+			conn.interruptReads()
+		}
 	}
 	if len(s.connections) == 0 {
 		close(s.idle)

@@ -7,6 +7,6 @@ type versionCommand struct{}
 
 // Run is kong's.
 func (versionCommand) Run(io *streams) error {
-	fmt.Fprintln(io.out, "pgdrover "+version)
-	return nil
+	_, err := fmt.Fprintln(io.out, "pgdrover "+version)
+	return err
 }

@@ -46,6 +46,9 @@ SET "IntervalStyle" = 'postgres';
 SET extra_float_digits = 3;
 SET bytea_output = 'hex';
 SET quote_all_identifiers = off;
+SET default_transaction_read_only = off;
+SET default_transaction_isolation = 'read committed';
+SET default_transaction_deferrable = off;
 `
 
 // Open connects to server and pins the session's settings. purpose ends the

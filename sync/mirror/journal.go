@@ -217,10 +217,10 @@ func (j *journal) plan(ctx context.Context, shard int, rows []state.Statement) e
 	})
 }
 
-// inner records what the task, or one shard's part of it, is doing.
-func (j *journal) inner(ctx context.Context, shard int, what string) error {
+// inner records what the task is doing.
+func (j *journal) inner(ctx context.Context, what string) error {
 	return j.write(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		return state.SetInner(ctx, conn, j.task, shard, what)
+		return state.SetInner(ctx, conn, j.task, what)
 	})
 }
 

@@ -86,7 +86,7 @@ func mirrored(cfg *config.Config) []config.Server {
 func (p *pair) preflight(req SchemaSyncRequest) *schema.Preflight {
 	return &schema.Preflight{
 		Sources: p.source, Destinations: p.destination, Phase: req.Phase, Publication: req.Publication, PgDump: p.pgDump,
-		NoOwner: p.noOwner(req), NoPrivileges: p.noPrivileges(req), Jobs: p.jobs(req.Phase),
+		NoOwner: p.noOwner(req), NoPrivileges: p.noPrivileges(req), Jobs: p.jobs(),
 	}
 }
 
@@ -96,7 +96,7 @@ func (p *pair) noPrivileges(req SchemaSyncRequest) bool {
 }
 
 // jobs is how many connections run statements on each shard.
-func (p *pair) jobs(phase dump.Phase) int { return max(1, p.settings.IndexJobs) }
+func (p *pair) jobs() int { return max(1, p.settings.IndexJobs) }
 
 func (p *pair) readOptions(req SchemaSyncRequest, binary dump.Binary) schema.ReadOptions {
 	return schema.ReadOptions{
@@ -115,7 +115,7 @@ func (p *pair) planOptions(req SchemaSyncRequest) schema.PlanOptions {
 
 func (p *pair) runOptions(req SchemaSyncRequest) schema.RunOptions {
 	return schema.RunOptions{
-		Jobs: p.jobs(req.Phase), LockTimeout: p.settings.LockTimeout, RetryMaxAttempts: p.settings.RetryMaxAttempts,
+		Jobs: p.jobs(), LockTimeout: p.settings.LockTimeout, RetryMaxAttempts: p.settings.RetryMaxAttempts,
 		RetryMinDelay: p.settings.RetryMinDelay, IgnoreErrors: req.IgnoreErrors, MaintenanceWorkMem: p.settings.MaintenanceWorkMem,
 	}
 }

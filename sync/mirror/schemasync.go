@@ -66,7 +66,7 @@ func (j *schemaSync) subtasks() []state.Subtask {
 // run does the work and returns when nothing of it is in flight any more.
 func (j *schemaSync) run(ctx context.Context) error {
 	j.journal.start(ctx)
-	if err := j.journal.inner(ctx, -1, "loading schema"); err != nil {
+	if err := j.journal.inner(ctx, "loading schema"); err != nil {
 		return err
 	}
 	plans, err := j.plans(ctx)
@@ -79,7 +79,7 @@ func (j *schemaSync) run(ctx context.Context) error {
 	if err := j.refuseDrift(plans); err != nil {
 		return errors.Join(err, j.endAll(ctx, err))
 	}
-	if err := j.journal.inner(ctx, -1, doing(j.req.Phase)); err != nil {
+	if err := j.journal.inner(ctx, doing(j.req.Phase)); err != nil {
 		return err
 	}
 	if err := j.shards(ctx, plans); err != nil {
@@ -339,7 +339,7 @@ func (j *schemaSync) lookAgain(ctx context.Context, shard int, lost error) (*sch
 // were dumped by the same pg_dump and are compared entry by entry. What belongs
 // to a later phase is not there yet; what only the destination has is its own.
 func (j *schemaSync) compare(ctx context.Context) error {
-	if err := j.journal.inner(ctx, -1, "comparing both schemas"); err != nil {
+	if err := j.journal.inner(ctx, "comparing both schemas"); err != nil {
 		return err
 	}
 	differences, err := j.compareShards(ctx)
@@ -419,21 +419,47 @@ func leftOut(plans []*schema.Plan) []*pgerror.Error {
 }
 
 // prepareSource makes the source ready to take the reverse stream: the schema
-// pgdrover with its progress table on every shard.
+// pgdrover with its progress table on every shard. What it did is recorded
+// behind the statements of the destination.
 func (j *schemaSync) prepareSource(ctx context.Context) error {
-	if err := j.journal.inner(ctx, -1, "preparing the source to take changes back"); err != nil {
+	if err := j.journal.inner(ctx, "preparing the source to take changes back"); err != nil {
 		return err
 	}
 	for _, server := range j.pair.source {
-		conn, err := connect.Open(ctx, server, "task")
-		if err != nil {
-			return err
+		row := state.Statement{
+			Shard: server.Shard, Database: j.req.Source, User: j.pair.sourceAdmin.Name, Kind: "table", ObjectKind: schema.KindReverse,
+			Schema: "pgdrover", Table: "progress", Object: "progress", SQL: "CREATE SCHEMA pgdrover; -- with its tables, on the source",
+			State: string(schema.StateDone), Attempts: 1,
 		}
-		err = state.Install(ctx, conn)
-		_ = conn.Close(context.WithoutCancel(ctx))
+		began := time.Now()
+		there, err := j.install(ctx, server)
 		if err != nil {
 			return fmt.Errorf("create the progress table on %s: %w", connect.Place(server), err)
 		}
+		ended := time.Now()
+		row.StartedAt, row.FinishedAt = &began, &ended
+		if there {
+			row.State, row.Attempts, row.StartedAt, row.FinishedAt = string(schema.StateExisted), 0, nil, nil
+		}
+		err = j.journal.write(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+			return state.AddStatement(ctx, conn, j.journal.mirrorID, j.journal.task, j.journal.phase, row)
+		})
+		if err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// install makes the schema pgdrover on a server and tells whether it was there.
+func (j *schemaSync) install(ctx context.Context, server config.Server) (there bool, err error) {
+	conn, err := connect.Open(ctx, server, "task")
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	if there, err = state.Installed(ctx, conn); err != nil {
+		return false, err
+	}
+	return there, state.Install(ctx, conn)
 }

@@ -28,7 +28,7 @@ func Compare(source *Source, destination *Destination, opts PlanOptions) ([]drif
 		if phase, ok := phases[d.SourceID]; ok {
 			d.Phase = phase
 		}
-		d.Hint = hintForDifference(source, destination, opts, d)
+		d.Hint = hintForDifference(source, destination, d)
 		out = append(out, d)
 	}
 	return out, nil
@@ -50,7 +50,7 @@ func (s *Source) inScope() []dump.Entry {
 	return out
 }
 
-func hintForDifference(source *Source, destination *Destination, opts PlanOptions, d drift.Difference) string {
+func hintForDifference(source *Source, destination *Destination, d drift.Difference) string {
 	switch d.What {
 	case drift.Missing:
 		return fmt.Sprintf("SCHEMA_SYNC %s %s %s %s; creates it", phaseWord(d.Phase), dump.QuoteIdent(source.Server.Cluster),

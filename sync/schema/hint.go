@@ -17,7 +17,7 @@ func describe(st *Statement) string {
 
 // hintFor says what to do about a statement that failed, where the server did
 // not say it.
-func hintFor(code string, st *Statement, attempts int) string {
+func hintFor(code string, attempts int) string {
 	again := "then run the same command again: it goes on with what is missing"
 	switch {
 	case code == "55P03", code == "40P01":

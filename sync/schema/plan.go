@@ -159,28 +159,25 @@ func (b *builder) findLate() {
 
 func (b *builder) inScope(e *dump.Entry) bool { return b.scope == nil || b.scope[e.DumpID] }
 
-// entry plans one entry and returns the last statement made for it, nil if
-// none has to run.
-func (b *builder) entry(e *dump.Entry) *Statement {
+// entry plans one entry: to be created, existing, or differing.
+func (b *builder) entry(e *dump.Entry) {
 	other := b.pairs.Of(e)
 	if other == nil {
-		return b.create(e)
+		b.create(e)
+		return
 	}
 	what := b.rules.Equal(e, other)
-	if len(what) == 0 {
+	text := slices.Equal(what, []drift.What{drift.Definition})
+	switch {
+	case len(what) == 0:
 		b.existed(e)
-		return nil
+	case text && (b.unvalidated(e, other) || b.unfinished(e, other)):
+		// What is missing of it was planned.
+	case untouched(e, other, what):
+		b.create(e)
+	default:
+		b.differs(e, other, what)
 	}
-	if len(what) == 1 && what[0] == drift.Definition {
-		if b.unvalidated(e, other) || b.unfinished(e, other) {
-			return nil
-		}
-	}
-	if untouched(e, other, what) {
-		return b.create(e)
-	}
-	b.differs(e, other, what)
-	return nil
 }
 
 // untouched tells whether what the shard has is what initdb gave every
@@ -197,21 +194,24 @@ func untouched(e, other *dump.Entry, what []drift.What) bool {
 }
 
 // create plans the statements of an entry that the shard lacks.
-func (b *builder) create(e *dump.Entry) *Statement {
+func (b *builder) create(e *dump.Entry) {
 	switch e.Kind {
 	case dump.KindIndex:
-		return b.createIndex(e)
+		b.createIndex(e)
+		return
 	case dump.KindConstraint:
-		return b.createConstraint(e)
+		b.createConstraint(e)
+		return
 	case dump.KindForeignKey, dump.KindCheckConstraint:
-		return b.createCheck(e)
+		b.createCheck(e)
+		return
 	}
 	s := b.statement(e, b.text(e))
 	// The table of contents does not tell every dependency of what comes before
 	// the rows (a grant on an extension's function needs its schema): pg_restore
 	// runs these one after another too. Keys are made by createConstraint.
 	s.Serial = b.opts.Phase == dump.PreData && e.Kind != dump.KindIndexAttach
-	return b.add(e, s)
+	b.add(e, s)
 }
 
 // existed records that the shard has the entry's object, and that it is equal.
@@ -295,6 +295,10 @@ func (b *builder) add(e *dump.Entry, s *Statement) *Statement {
 			}
 		}
 		b.last[e.DumpID] = s.Ordinal
+	}
+	for _, lock := range s.Locks {
+		filled := b.destination.Sizes[lock.Relation].Bytes > 0
+		s.Alone = s.Alone || filled && lock.Mode.Conflicts(RowExclusive)
 	}
 	b.plan.Statements = append(b.plan.Statements, s)
 	return s

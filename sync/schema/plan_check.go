@@ -18,17 +18,17 @@ type validation struct {
 // createCheck plans a foreign key or check constraint. On a table with rows it
 // is added NOT VALID, which needs its lock for a moment only, and validated by
 // a statement of its own, under a lock that lets readers and writers pass.
-func (b *builder) createCheck(e *dump.Entry) *Statement {
+func (b *builder) createCheck(e *dump.Entry) {
 	k, known := b.source.Constraints[e.OID]
 	weight := b.destination.Sizes[k.Table].Bytes
 	if !known || weight == 0 || !k.Validated || !notValidAllowed(k) {
 		s := b.statement(e, b.text(e))
 		s.Weight = weight
-		return b.add(e, s)
+		b.add(e, s)
+		return
 	}
 	s := b.add(e, b.statement(e, notValid(e.Definition)))
 	b.validate = append(b.validate, validation{entry: e, after: s, weight: weight})
-	return s
 }
 
 // notValidAllowed tells whether a constraint can be added NOT VALID: a foreign

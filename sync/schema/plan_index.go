@@ -12,21 +12,21 @@ import (
 // is. On a table with rows the build is a statement of its own, so that it can
 // run beside others, CONCURRENTLY where the table is written to; what pg_dump
 // appends (CLUSTER ON, SET STATISTICS, REPLICA IDENTITY) follows it.
-func (b *builder) createIndex(e *dump.Entry) *Statement {
+func (b *builder) createIndex(e *dump.Entry) {
 	index := b.source.Indexes[e.OID]
 	build, ok := b.source.IndexSQL[e.OID]
 	weight := b.destination.Sizes[index.Table].Bytes
 	if !ok || weight == 0 || index.Relkind == 'p' || !strings.HasPrefix(e.Definition, build+";") {
 		s := b.statement(e, b.text(e))
 		s.Weight = weight
-		return b.add(e, s)
+		b.add(e, s)
+		return
 	}
 	first := b.build(e, index, build, weight)
 	rest := strings.TrimSpace(strings.TrimPrefix(e.Definition, build+";"))
-	if rest == "" {
-		return first
+	if rest != "" {
+		b.follow(e, first, rest)
 	}
-	return b.follow(e, first, rest)
 }
 
 // build plans one CREATE INDEX on a table with rows. sql is pg_get_indexdef's
@@ -72,7 +72,7 @@ func (b *builder) dropInvalid(e *dump.Entry, name catalog.Name) *Statement {
 }
 
 // follow plans a statement of e that must come after first.
-func (b *builder) follow(e *dump.Entry, first *Statement, sql string) *Statement {
+func (b *builder) follow(e *dump.Entry, first *Statement, sql string) {
 	s := b.statement(e, sql)
 	s.Lock = AccessExclusive
 	s.Locks = []RelationLock{{Relation: b.tableOf(e), Mode: AccessExclusive}}
@@ -80,7 +80,6 @@ func (b *builder) follow(e *dump.Entry, first *Statement, sql string) *Statement
 	if first != nil {
 		s.Requires = append(s.Requires, first.Ordinal)
 	}
-	return s
 }
 
 // concurrently tells whether an index is built without blocking writers. It
@@ -111,7 +110,7 @@ func insertConcurrently(sql string) string {
 // createConstraint plans a primary key, unique or exclusion constraint. On a
 // table with rows the index of a primary key or unique constraint is built
 // first, beside others and without the ACCESS EXCLUSIVE lock, then promoted.
-func (b *builder) createConstraint(e *dump.Entry) *Statement {
+func (b *builder) createConstraint(e *dump.Entry) {
 	k := b.source.Constraints[e.OID]
 	index := b.source.Indexes[k.Index]
 	build, ok := b.source.IndexSQL[k.Index]
@@ -119,13 +118,14 @@ func (b *builder) createConstraint(e *dump.Entry) *Statement {
 	if !ok || weight == 0 || k.Relkind != 'r' || (k.Type != 'p' && k.Type != 'u') {
 		s := b.statement(e, b.text(e))
 		s.Weight = weight
-		return b.add(e, s)
+		b.add(e, s)
+		return
 	}
 	var first *Statement
 	if !b.builtBefore(index) {
 		first = b.build(e, index, build, weight)
 	}
-	return b.follow(e, first, promote(k, index))
+	b.follow(e, first, promote(k, index))
 }
 
 // builtBefore tells whether an earlier, interrupted run has built the index

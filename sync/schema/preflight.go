@@ -63,7 +63,7 @@ func (p *Preflight) Run(ctx context.Context) Findings {
 		p.source(ctx, s)
 	}
 	for _, d := range destinations {
-		p.destination(ctx, d)
+		p.destination(d)
 	}
 	if len(sources) > 0 {
 		for _, d := range destinations {
@@ -228,7 +228,7 @@ func shorten(lines []string, limit int) string {
 }
 
 // destination checks one shard of the destination by itself.
-func (p *Preflight) destination(ctx context.Context, d *inspected) {
+func (p *Preflight) destination(d *inspected) {
 	where := connect.Place(d.server)
 	if d.facts.InRecovery {
 		p.fail(pgerror.New(pgerror.ObjectNotInPrerequisiteState, "%s is a standby: nothing can be created there", where).

@@ -234,7 +234,7 @@ func (r *Runner) explain(st *Statement, err error, attempts int) *pgerror.Error 
 	e := pgerror.New(server.Code, "%s %s on %q shard %d: %s", lower(st.Kind), describe(st), r.Server.Cluster, st.Shard, server.Message)
 	e.Cause, e.Detail, e.Hint, e.Where = err, server.Detail, server.Hint, server.Where
 	if e.Hint == "" {
-		e.Hint = hintFor(server.Code, st, attempts)
+		e.Hint = hintFor(server.Code, attempts)
 	}
 	return e
 }

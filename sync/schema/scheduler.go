@@ -98,7 +98,8 @@ func (s *scheduler) pick() []*Statement {
 	serialBlocked, allBefore := s.serialInFlight(), len(s.inFlight) == 0
 	for _, st := range s.waiting {
 		full := len(batch) == batchStatements || bytes > batchBytes
-		ready := !((st.Serial || st.AfterSerial) && serialBlocked) && !(st.Barrier && !allBefore) && s.free(st)
+		tooEarly := (st.Serial || st.AfterSerial) && serialBlocked || st.Barrier && !allBefore
+		ready := !tooEarly && s.free(st)
 		switch {
 		case ready && st.heavy():
 			if s.required(st, nil) && (heaviest == nil || st.Weight > heaviest.Weight) && (!st.Barrier || len(batch) == 0) {

@@ -36,6 +36,7 @@ type Statement struct {
 
 	// What the runner has to know.
 	NoTransaction bool           // CONCURRENTLY: not inside a transaction block
+	Alone         bool           // blocks writers of a table with rows: not together with others
 	Tablespace    string         // default_tablespace while a NoTransaction statement runs
 	Serial        bool           // only after every serial statement before it
 	AfterSerial   bool           // likewise, but the serial ones behind it need not wait for it
@@ -61,8 +62,9 @@ const (
 	Differs Outcome = "differs" // there, and not equal: drift
 )
 
-// heavy tells whether a statement is worth a connection of its own.
-func (s *Statement) heavy() bool { return s.Weight > 0 || s.NoTransaction }
+// heavy tells whether a statement is run by itself. Cheap ones are run in
+// batches, each in one transaction, which holds every lock until its end.
+func (s *Statement) heavy() bool { return s.Weight > 0 || s.NoTransaction || s.Alone }
 
 // PgDogKind is the word of PgDog's SHOW SCHEMA_SYNC: table, index or statement.
 func (s *Statement) PgDogKind() string {

@@ -11,6 +11,9 @@ import (
 
 // migrations bring the schema from version i to i+1. One that was released is
 // never changed; a new one is added behind it.
+//
+// Every table has a primary key: where the database has a publication FOR ALL
+// TABLES, rows of a table without one could not be updated.
 var migrations = []string{`
 CREATE TABLE pgdrover.mirrors (
     mirror_id   integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -105,8 +108,8 @@ func Install(ctx context.Context, conn *pgx.Conn) error {
 			if _, err := tx.Exec(ctx, `
 CREATE SCHEMA IF NOT EXISTS pgdrover;
 COMMENT ON SCHEMA pgdrover IS 'What pgdrover remembers of its mirrors and tasks. DROP MIRROR removes it.';
-CREATE TABLE pgdrover.version (version integer NOT NULL);
-INSERT INTO pgdrover.version VALUES (0)`, pgx.QueryExecModeSimpleProtocol); err != nil {
+CREATE TABLE pgdrover.version (only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row), version integer NOT NULL);
+INSERT INTO pgdrover.version (version) VALUES (0)`, pgx.QueryExecModeSimpleProtocol); err != nil {
 				return fmt.Errorf("create the schema pgdrover: %w", err)
 			}
 			version = 0

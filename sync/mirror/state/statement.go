@@ -59,6 +59,19 @@ func PutStatements(ctx context.Context, conn *pgx.Conn, mirrorID int32, task int
 	return notify(ctx, conn, "task", task)
 }
 
+// AddStatement records one statement behind those of its shard.
+func AddStatement(ctx context.Context, conn *pgx.Conn, mirrorID int32, task int64, phase string, r Statement) error {
+	_, err := conn.Exec(ctx, `
+INSERT INTO pgdrover.statements (mirror_id, phase, shard, ordinal, task_id, database, user_name, kind, object_kind, schema_name, table_name, object, sql, state, attempts, started_at, finished_at)
+SELECT $1, $2, $3, coalesce(max(ordinal), 0) + 1, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16
+FROM pgdrover.statements WHERE mirror_id = $1 AND phase = $2 AND shard = $3`,
+		mirrorID, phase, r.Shard, task, r.Database, r.User, r.Kind, r.ObjectKind, r.Schema, r.Table, r.Object, r.SQL, r.State, r.Attempts, r.StartedAt, r.FinishedAt)
+	if err != nil {
+		return fmt.Errorf("record a statement of shard %d: %w", r.Shard, err)
+	}
+	return notify(ctx, conn, "task", task)
+}
+
 func count(ctx context.Context, tx pgx.Tx, mirrorID int32, task int64, phase string, shard int) error {
 	_, err := tx.Exec(ctx, `
 UPDATE pgdrover.subtasks u SET total = c.total, done = c.done, failed = c.failed, updated_at = clock_timestamp()

@@ -123,10 +123,9 @@ WHERE task_id = $1 AND state = ANY ($3)`, id, to, from, encodeError(failure), en
 	return tag.RowsAffected() == 1, notify(ctx, conn, "task", id)
 }
 
-// SetInner says what a task, and all or one of its subtasks (shard < 0 for
-// all), are doing now.
-func SetInner(ctx context.Context, conn *pgx.Conn, id int64, shard int, inner string) error {
-	_, err := conn.Exec(ctx, `UPDATE pgdrover.subtasks SET inner_status = $3, updated_at = clock_timestamp() WHERE task_id = $1 AND (shard = $2 OR $2 < 0)`, id, shard, inner)
+// SetInner says what a task and its subtasks are doing now.
+func SetInner(ctx context.Context, conn *pgx.Conn, id int64, inner string) error {
+	_, err := conn.Exec(ctx, `UPDATE pgdrover.subtasks SET inner_status = $2, updated_at = clock_timestamp() WHERE task_id = $1 AND finished_at IS NULL`, id, inner)
 	if err == nil {
 		_, err = conn.Exec(ctx, `UPDATE pgdrover.tasks SET inner_status = $2, updated_at = clock_timestamp() WHERE task_id = $1`, id, inner)
 	}
