@@ -26,7 +26,9 @@ help: ## list the targets
 build: ## bin/pgdrover
 	$(GOBUILD) -o bin/pgdrover ./cmd/pgdrover
 
-demo: deps build ## two PostgreSQL clusters, a mirror between them, and what to type
+demo: ## two PostgreSQL clusters, a schema moved between them, and what to type
+	@scripts/prerequisites.sh
+	@$(MAKE) --no-print-directory build
 	./bin/pgdrover demo
 
 test: test-deps ## vet and all tests, with the race detector (PKG=./sync/... for some)

@@ -8,10 +8,10 @@ import (
 // Role is what a session must be to run a command.
 type Role string
 
-// The roles. An admin may do what a reader may.
+// The roles.
 const (
-	Reader Role = "reader" // looks and waits
-	Admin  Role = "admin"  // does
+	Reader Role = "reader" // may SHOW and nothing else
+	Admin  Role = "admin"  // may do everything
 )
 
 // command is one entry of the table of commands.

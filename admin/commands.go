@@ -21,7 +21,7 @@ func commandTable() []*command {
 			help:   "wait for a task to end",
 			description: "Tells progress as NOTICEs. The error of a failed task is the error of WAIT. A cancel request, " +
 				"statement_timeout and a lost connection end the waiting, not the task.",
-			role: Reader, columns: waitColumns, example: "WAIT 7", run: runWait, waits: true,
+			role: Admin, columns: waitColumns, example: "WAIT 7", run: runWait, waits: true,
 		},
 		{
 			syntax:      "STOP_TASK <task>",

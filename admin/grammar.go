@@ -151,7 +151,7 @@ func (g *grammar) syntaxFor(tokens []token) string {
 			begins = begins && tokens[i].is(word)
 		}
 		// SHOW alone names no command: its topics do.
-		if begins && !(len(words) == 1 && words[0] == "SHOW") {
+		if begins && (len(words) != 1 || words[0] != "SHOW") {
 			best, bestLength = c.syntax, len(words)
 		}
 	}

@@ -137,6 +137,9 @@ func TestParse(t *testing.T) {
 		{`SCHEMA_SYNC CUTOVER $2 $1 my-pub`, `SCHEMA_SYNC CUTOVER destination=$1 publication=my-pub source=$2`},
 		{`WAIT -- which?
 			7`, `WAIT task=7`},
+		{`WAIT ('7'::int8)`, `WAIT task=7`},
+		{`SCHEMA_SYNC PRE ('a') ("b"::varchar) (c) DRY RUN`, `SCHEMA_SYNC PRE destination=b publication=c source=a +DRY RUN`},
+		{`PROBE ('x y')`, `PROBE target=x y`},
 		{`PROBE postgres://u:p@h:5432/d?sslmode=disable`, `PROBE target=postgres://u:p@h:5432/d?sslmode=disable`},
 		{`PROBE "my db"`, `PROBE target=my db`},
 		{`SET a.b = -1`, `SET = name=a.b value=-1`},
@@ -200,6 +203,8 @@ func TestSyntaxErrors(t *testing.T) {
 		{`SCHEMA_SYNC PRE a b c DRY RUN DRY RUN`, "42601", 31, `syntax error at or near "DRY"`, `Syntax: SCHEMA_SYNC`},
 		{`SHOW TASKS 7`, "42601", 12, `syntax error at or near "7"`, `Syntax: SHOW TASKS`},
 		{`SHOW SCHEMA_DIF a b`, "42601", 6, `unknown SHOW topic "SCHEMA_DIF"`, `Perhaps you meant SHOW SCHEMA_DIFF`},
+		{`WAIT ('7'::int8`, "42601", 6, `syntax error at or near "("`, `Syntax: WAIT <task>`},
+		{`WAIT ()`, "42601", 6, `syntax error at or near "("`, `Syntax: WAIT <task>`},
 		{`SHOW port x`, "42601", 11, `syntax error at or near "x"`, `SHOW HELP`},
 		{`WAIT`, "42601", 5, `syntax error at end of input`, `Syntax: WAIT <task>`},
 		{`STOP_TASK $0`, "42P02", 11, `there is no parameter $0`, ``},

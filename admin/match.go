@@ -96,12 +96,36 @@ func (m *matcher) options(all []option, taken uint64, at int, caught *capture, n
 }
 
 func (m *matcher) argument(a *argument, at int, caught *capture, next then) bool {
+	if first, end, after := m.parenthesised(a.kind, at); after > at {
+		return next(after, &capture{older: caught, argument: a, first: first, end: end})
+	}
 	end := m.argumentEnd(a.kind, at)
 	if end == at {
 		m.fail(at, "<"+a.name+">")
 		return false
 	}
 	return next(end, &capture{older: caught, argument: a, first: at, end: end})
+}
+
+// parenthesised finds an argument in the form in which pgJDBC writes parameters
+// into a statement of the simple protocol, ('7') or ('7'::int8), and the token
+// after it: at itself if there is none.
+func (m *matcher) parenthesised(kind argumentKind, at int) (first, end, after int) {
+	if !m.tokens[at].is("(") || kind == fixedArgument || kind == parameterArgument {
+		return at, at, at
+	}
+	if kind == textArgument {
+		kind = nameArgument // or it would take the parenthesis too
+	}
+	end = m.argumentEnd(kind, at+1)
+	closing := end
+	if m.tokens[closing].is("::") && m.tokens[closing+1].kind == wordToken {
+		closing += 2
+	}
+	if end == at+1 || !m.tokens[closing].is(")") {
+		return at, at, at
+	}
+	return at + 1, end, closing + 1
 }
 
 // argumentEnd gives the token after the argument that begins at at, or at

@@ -13,7 +13,8 @@ var schemaSyncColumns = []Column{
 }
 
 var schemaPlanColumns = []Column{
-	{"order", Int8, "place in the order of execution"},
+	{"shard", Int8, "shard of the destination"},
+	{"order", Int8, "place in the order of execution, on that shard"},
 	{"phase", Text, "pre_data, post_data, cutover or post_cutover"},
 	{"kind", Text, "kind of object, or of step: TABLE, FK CONSTRAINT, VALIDATE, ..."},
 	{"object", Text, "name, with its schema"},
@@ -63,7 +64,7 @@ func runSchemaPlan(ctx context.Context, c *console, request mirror.SchemaSyncReq
 	var rows [][]any
 	for _, s := range statements {
 		rows = append(rows, []any{
-			int64(s.Ordinal), s.Phase.String(), s.Kind, qualified(s.Schema, s.Object), orNull(s.Lock.String()), s.Display,
+			int64(s.Shard), int64(s.Ordinal), s.Phase.String(), s.Kind, qualified(s.Schema, s.Object), orNull(s.Lock.String()), s.Display,
 		})
 	}
 	return result{rows: rows}, nil

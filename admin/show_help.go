@@ -88,7 +88,7 @@ func (g *grammar) names() []string {
 func (g *grammar) about(name string) []*command {
 	var begin []*command
 	for _, c := range g.documented() {
-		if c.name == name {
+		if strings.EqualFold(c.name, name) {
 			return []*command{c}
 		}
 		if strings.HasPrefix(c.name, name+" ") {

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"os/signal"
 	"sync"
 	"syscall"
 	"time"
@@ -26,6 +25,12 @@ type Options struct {
 	Version string
 	Logger  *slog.Logger
 	Level   *slog.LevelVar // follows log_level; may be nil
+	// Signals ask the daemon to stop (SIGTERM, SIGINT; a second one at once) or
+	// to reload (SIGHUP). nil leaves signals to the caller, who ends Run's ctx.
+	Signals <-chan os.Signal
+	// LookupEnv overrides keys of the files at a reload; nil is none, as in
+	// config.Load.
+	LookupEnv func(string) (string, bool)
 	// Ready is called once clients can connect. It may be nil.
 	Ready func(net.Addr)
 }
@@ -42,9 +47,17 @@ type Daemon struct {
 // errShutdown is why a daemon ends that was told to by SHUTDOWN or a signal.
 var errShutdown = errors.New("shutdown was asked for")
 
+// Why a stop was not orderly. Their tasks are found at the next start.
+var (
+	errGraceOver = pgerror.New(pgerror.AdminShutdown, "general.shutdown_timeout has passed").WithHint("%s", hintInterrupted)
+	errCutShort  = pgerror.New(pgerror.AdminShutdown, "a second signal cut the stop short").WithHint("%s", hintInterrupted)
+)
+
+const hintInterrupted = "SHOW TASKS; tells after the next start which tasks were interrupted. The same commands go on from there."
+
 // New makes a Daemon; nothing runs yet.
 func New(o Options) (*Daemon, error) {
-	d := &Daemon{options: o, live: NewLive(o.Config, o.Paths, o.Logger)}
+	d := &Daemon{options: o, live: NewLive(o.Config, o.Paths, o.LookupEnv, o.Logger)}
 	d.engine = mirror.NewManager(mirror.Options{Config: d.live.Config, Version: o.Version, Logger: o.Logger})
 	handler := adminSessions{admin.NewServer(admin.Options{
 		Engine: d.engine, Configuration: d.live, Version: o.Version, Logger: o.Logger,
@@ -65,25 +78,19 @@ func New(o Options) (*Daemon, error) {
 	return d, nil
 }
 
-// Run serves until ctx ends, SHUTDOWN or a signal asks it to stop: SIGTERM and
-// SIGINT stop it gracefully, a second one at once, SIGHUP reloads. It returns
+// Run serves until ctx ends, SHUTDOWN or a signal asks it to stop. It returns
 // when everything has ended: nil after an orderly stop.
 func (d *Daemon) Run(ctx context.Context) error {
 	ctx, d.stop = context.WithCancelCause(ctx)
 	defer d.stop(nil)
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
-	defer signal.Stop(signals)
-
 	address, err := d.server.Listen(ctx)
 	if err != nil {
-		cfg := d.live.Config().General
-		return pgerror.New(pgerror.ObjectInUse, "listen on %s port %d: %w", cfg.Host, cfg.Port, err).
-			WithHint("is another process using that port? Set [general] host and port, or PGDOG_PORT")
+		return err
 	}
 	served := make(chan error, 1)
 	var serving sync.WaitGroup
-	serving.Go(func() { served <- d.server.Serve(ctx) }) // ends with Shutdown, in end
+	// Serve's context would end sessions without grace: Shutdown, in end, ends it.
+	serving.Go(func() { served <- d.server.Serve(context.WithoutCancel(ctx)) })
 	defer serving.Wait()
 	d.options.Logger.Info("pgdrover is ready", "address", address.String(), "admin_database", d.live.Config().Admin.Name, "version", d.options.Version)
 	if d.options.Ready != nil {
@@ -91,18 +98,18 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	for {
 		select {
-		case s := <-signals:
+		case s := <-d.options.Signals:
 			if s == syscall.SIGHUP {
 				d.reload(ctx)
 				continue
 			}
 			d.options.Logger.Info("stopping", "signal", s.String())
-			return d.end(signals)
+			return d.end()
 		case <-ctx.Done():
 			d.options.Logger.Info("stopping", "cause", context.Cause(ctx))
-			return d.end(signals)
+			return d.end()
 		case err := <-served:
-			return errors.Join(fmt.Errorf("serve clients: %w", err), d.end(signals))
+			return errors.Join(fmt.Errorf("serve clients: %w", err), d.end())
 		}
 	}
 }
@@ -123,15 +130,17 @@ func (d *Daemon) reload(ctx context.Context) {
 
 // end stops tasks, then clients, and waits for both. Another signal cuts the
 // wait short.
-func (d *Daemon) end(signals <-chan os.Signal) error {
-	ctx, cancel := context.WithTimeoutCause(context.Background(), d.graceTime(), errors.New("shutdown_timeout has passed"))
+func (d *Daemon) end() error {
+	ctx, cancel := context.WithTimeoutCause(context.Background(), d.graceTime(), errGraceOver)
 	defer cancel()
+	ctx, cut := context.WithCancelCause(ctx)
+	defer cut(nil)
 	over := make(chan struct{})
 	defer close(over)
 	go func() { // ends with over
 		select {
-		case <-signals:
-			cancel()
+		case <-d.options.Signals:
+			cut(errCutShort)
 		case <-over:
 		}
 	}()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"os"
 	"sync"
 	"sync/atomic"
 
@@ -16,15 +15,17 @@ import (
 // concurrent use.
 type Live struct {
 	paths    config.Paths
+	env      func(string) (string, bool)
 	log      *slog.Logger
 	current  atomic.Pointer[config.Config]
 	mu       sync.Mutex // one change at a time
 	onChange []func(*config.Config) error
 }
 
-// NewLive makes the configuration in force from one that was loaded from paths.
-func NewLive(cfg *config.Config, paths config.Paths, log *slog.Logger) *Live {
-	l := &Live{paths: paths, log: log}
+// NewLive makes the configuration in force from one that was loaded from paths
+// with the overrides of env, which may be nil.
+func NewLive(cfg *config.Config, paths config.Paths, env func(string) (string, bool), log *slog.Logger) *Live {
+	l := &Live{paths: paths, env: env, log: log}
 	l.current.Store(cfg)
 	return l
 }
@@ -54,7 +55,7 @@ func (l *Live) Set(name, value string) error {
 func (l *Live) Reload(context.Context) (config.Changes, []config.Problem, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	fresh, warnings, err := config.Load(l.paths, os.LookupEnv)
+	fresh, warnings, err := config.Load(l.paths, l.env)
 	if err != nil {
 		l.log.Error("configuration was not reloaded: the one in force stays", "error", err)
 		return config.Changes{}, warnings, err

@@ -90,7 +90,7 @@ func (b Binary) run(ctx context.Context, o Options, args []string) (*Archive, er
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	case readErr != nil && !errors.Is(readErr, io.ErrUnexpectedEOF):
-		return nil, readErr
+		return nil, b.unreadable(readErr)
 	case errors.As(waitErr, &exit):
 		return nil, b.failure(text, exit)
 	case waitErr != nil:
@@ -105,6 +105,16 @@ func (b Binary) run(ctx context.Context, o Options, args []string) (*Archive, er
 		return e.Namespace != "" && slices.Contains(o.ExcludeSchemas, e.Namespace)
 	})
 	return archive, nil
+}
+
+// unreadable is the error of output that is not an archive.
+func (b Binary) unreadable(err error) error {
+	e := *pgerror.From(err)
+	e.Cause = err
+	if e.Hint == "" {
+		e.Hint = fmt.Sprintf("is %s (%s) pg_dump itself? Set [replication] pg_dump_path in pgdog.toml to another one", b.Path, b.Version)
+	}
+	return &e
 }
 
 // where names the database for messages.

@@ -1,7 +1,6 @@
 package progress
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 
@@ -22,7 +21,7 @@ func PrintPlan(out io.Writer, statements []schema.Statement) {
 
 // PrintPlanJSON writes statements as JSON, an object a line.
 func PrintPlanJSON(out io.Writer, statements []schema.Statement) error {
-	encoder := json.NewEncoder(out)
+	encoder := newEncoder(out)
 	for _, s := range statements {
 		if err := encoder.Encode(map[string]any{
 			"order": s.Ordinal, "shard": s.Shard, "phase": s.Phase.String(), "kind": s.Kind, "schema": s.Schema, "object": s.Object,

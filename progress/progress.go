@@ -48,7 +48,7 @@ type view interface {
 var shows = map[Style]func(io.Writer) view{
 	Lines: func(out io.Writer) view { return &lines{out: out} },
 	Bars:  func(out io.Writer) view { return &bars{pool: mpb.New(mpb.WithOutput(out), mpb.WithWidth(40))} },
-	JSON:  func(out io.Writer) view { return &objects{encoder: json.NewEncoder(out)} },
+	JSON:  func(out io.Writer) view { return &objects{encoder: newEncoder(out)} },
 }
 
 // lines prints a line whenever the task does something else, or a shard has got
@@ -59,13 +59,7 @@ type lines struct {
 }
 
 func (l *lines) task(t mirror.Task) {
-	line := fmt.Sprintf("task %d: %s", t.ID, t.Inner)
-	if t.Total > 0 {
-		line += fmt.Sprintf(", %d%% of %d statements", t.Done*10/t.Total*10, t.Total)
-	}
-	if t.Failed > 0 {
-		line += fmt.Sprintf(", %d failed", t.Failed)
-	}
+	line := t.Progress()
 	if line != l.last && !t.State.Ended() {
 		l.last = line
 		fmt.Fprintln(l.out, line)
@@ -121,6 +115,13 @@ func (b *bars) end(t mirror.Task) {
 type objects struct {
 	encoder *json.Encoder
 	last    string
+}
+
+// newEncoder writes SQL as it is: "->" need not be escaped outside of HTML.
+func newEncoder(out io.Writer) *json.Encoder {
+	encoder := json.NewEncoder(out)
+	encoder.SetEscapeHTML(false)
+	return encoder
 }
 
 // object is a task's state as --json tells it.

@@ -2,7 +2,9 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
@@ -18,11 +20,11 @@ type hashCommand struct {
 }
 
 // Run is kong's.
-func (h hashCommand) Run(io *streams) error {
+func (h hashCommand) Run(s *streams) error {
 	password := h.Password
 	if password == "" {
 		var err error
-		if password, err = readPassword(io); err != nil {
+		if password, err = readPassword(s); err != nil {
 			return pgerror.New(pgerror.SystemError, "read the password: %w", err)
 		}
 	}
@@ -33,20 +35,20 @@ func (h hashCommand) Run(io *streams) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(io.out, verifier.Text())
+	fmt.Fprintln(s.out, verifier.Text())
 	return nil
 }
 
-func readPassword(io *streams) (string, error) {
-	if f, ok := io.in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		fmt.Fprint(io.err, "Password: ")
+func readPassword(s *streams) (string, error) {
+	if f, ok := s.in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		fmt.Fprint(s.err, "Password: ")
 		text, err := term.ReadPassword(int(f.Fd()))
-		fmt.Fprintln(io.err)
+		fmt.Fprintln(s.err)
 		return string(text), err
 	}
-	line, err := bufio.NewReader(io.in).ReadString('\n')
-	if line != "" {
-		err = nil // the last line may have no end
+	line, err := bufio.NewReader(s.in).ReadString('\n')
+	if errors.Is(err, io.EOF) {
+		err = nil // the last line may have no end, or there is none
 	}
 	return strings.TrimRight(line, "\r\n"), err
 }

@@ -1,6 +1,10 @@
 package main
 
 import (
+	"os"
+	"os/signal"
+	"syscall"
+
 	"github.com/pgdrover/pgdrover/daemon"
 )
 
@@ -17,7 +21,12 @@ func (runCommand) Run(c *cli, io *streams, ctx *contextOf) error {
 	if err != nil {
 		return err
 	}
-	d, err := daemon.New(daemon.Options{Config: cfg, Paths: c.paths(), Version: version, Logger: logger, Level: level})
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
+	defer signal.Stop(signals)
+	d, err := daemon.New(daemon.Options{
+		Config: cfg, Paths: c.paths(), Version: version, Logger: logger, Level: level, Signals: signals, LookupEnv: os.LookupEnv,
+	})
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 
 	"github.com/pgdrover/pgdrover/config"
+	"github.com/pgdrover/pgdrover/dump"
 	"github.com/pgdrover/pgdrover/pgerror"
 )
 
@@ -192,7 +193,7 @@ func explain(server config.Server, err error) error {
 	case "28P01", "28000":
 		e.Hint = fmt.Sprintf("check name, password, server_user and server_password of the schema admin of %q in users.toml, and the server's pg_hba.conf", server.Cluster)
 	case "3D000":
-		e.Hint = fmt.Sprintf("check database_name of [[databases]] %q in pgdog.toml, or CREATE DATABASE there", server.Cluster)
+		e.Hint = fmt.Sprintf("check database_name of [[databases]] %q in pgdog.toml, or there: CREATE DATABASE %s;", server.Cluster, dump.QuoteIdent(server.Database))
 	case "53300":
 		e.Hint = "the server has no free connection: raise max_connections or end sessions"
 	case "57P03":

@@ -45,6 +45,11 @@ type place struct{ shard, ordinal int }
 // writeTime bounds one write, with the attempts to reach the server again.
 const writeTime = 60 * time.Second
 
+// flushInterval is the least time between two writes of events: what becomes of
+// a statement meanwhile is written once, and the server has its time for the
+// statements themselves.
+const flushInterval = 200 * time.Millisecond
+
 // reopenDelay is the pause between two attempts to reach the server.
 const reopenDelay = time.Second
 
@@ -67,6 +72,10 @@ func (j *journal) start(ctx context.Context) {
 			case <-j.end:
 				j.flush(ctx)
 				return
+			}
+			select {
+			case <-time.After(flushInterval):
+			case <-j.end: // the next turn flushes and ends
 			}
 		}
 	})

@@ -85,7 +85,7 @@ func (m *Manager) Tasks(ctx context.Context) ([]Task, []*pgerror.Error, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		for i := range rows {
-			out = append(out, fromRow(&rows[i]))
+			out = append(out, m.fromRow(&rows[i]))
 		}
 		return err
 	})
@@ -126,7 +126,7 @@ func (m *Manager) find(ctx context.Context, id TaskID) (config.Server, Task, err
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		servers, tasks = append(servers, server), append(tasks, fromRow(&row))
+		servers, tasks = append(servers, server), append(tasks, m.fromRow(&row))
 		return nil
 	})
 	if err := context.Cause(ctx); err != nil {
@@ -155,42 +155,86 @@ func (m *Manager) find(ctx context.Context, id TaskID) (config.Server, Task, err
 // a runner that is killed announces nothing.
 const patience = 2 * time.Second
 
+// doubt is how long Watch takes a task of another process for running although
+// nobody holds its mirror: after a restart of the destination the process is on
+// its way back to it.
+const doubt = 6 * time.Second
+
+// watchAttempts is how often Watch tries to reach a lost server again, with
+// reopenDelay in between: about as long as the task itself does.
+const watchAttempts = 60
+
 // Watch calls tell with a task each time it has changed, until it has ended,
 // and gives its last state. It follows tasks of other processes as well.
 func (m *Manager) Watch(ctx context.Context, id TaskID, tell func(Task)) (Task, error) {
 	server, task, err := m.find(ctx, id)
-	if err != nil {
-		return Task{}, err
+	for attempt := 1; ; attempt++ {
+		if err == nil {
+			tell(task)
+			err = m.follow(ctx, server, &task, func() {
+				attempt = 1
+				tell(task)
+			})
+		}
+		switch {
+		case err == nil:
+			return task, nil
+		case ctx.Err() != nil:
+			return task, context.Cause(ctx)
+		// A task of ours goes on whatever becomes of this connection.
+		case !m.runs(id) && !pgerror.IsConnectionLost(err), attempt == watchAttempts:
+			return task, err
+		}
+		timer := time.NewTimer(reopenDelay)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return task, context.Cause(ctx)
+		}
+		server, task, err = m.find(ctx, id)
 	}
-	tell(task)
-	if task.State.Ended() {
-		return task, nil
+}
+
+// follow calls changed each time task has changed, until it has ended.
+func (m *Manager) follow(ctx context.Context, server config.Server, task *Task, changed func()) error {
+	if task.State.Ended() && task.State != Interrupted {
+		return nil
 	}
 	conn, err := connect.OpenListener(ctx, server, "wait")
 	if err != nil {
-		return task, err
+		return err
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	if err := state.Listen(ctx, conn); err != nil {
-		return task, err
+		return err
 	}
+	var unheld time.Time // since when nobody was seen to hold the mirror
 	for {
-		row, ok, err := state.FindTask(ctx, conn, int64(id))
+		row, ok, err := state.FindTask(ctx, conn, int64(task.ID))
 		switch {
-		case ctx.Err() != nil:
-			return task, context.Cause(ctx)
 		case err != nil:
-			return task, fmt.Errorf("wait for task %d: %w", id, err)
+			return fmt.Errorf("wait for task %d: %w", task.ID, err)
 		case !ok:
-			return task, pgerror.New(pgerror.UndefinedObject, "task %d is gone", id).WithHint("SHOW TASKS; lists what there is")
+			return pgerror.New(pgerror.UndefinedObject, "task %d is gone", task.ID).WithHint("SHOW TASKS; lists what there is")
 		}
-		if task = fromRow(&row); task.State.Ended() {
-			tell(task)
-			return task, nil
+		now := m.fromRow(&row)
+		switch {
+		case now.State != Interrupted || TaskState(row.State).Ended() || !row.Newest:
+			unheld = time.Time{}
+			*task = now
+			changed()
+		case unheld.IsZero():
+			unheld = time.Now()
+		case time.Since(unheld) > doubt:
+			*task = now
+			changed()
 		}
-		tell(task)
-		if err := state.Follow(ctx, conn, int64(id), patience); err != nil {
-			return task, err
+		if unheld.IsZero() && task.State.Ended() || !unheld.IsZero() && time.Since(unheld) > doubt {
+			return nil
+		}
+		if err := state.Follow(ctx, conn, int64(task.ID), patience); err != nil {
+			return err
 		}
 	}
 }
@@ -200,22 +244,11 @@ func (m *Manager) Watch(ctx context.Context, id TaskID, tell func(Task)) (Task, 
 func (m *Manager) Wait(ctx context.Context, id TaskID, progress func(message string)) (Task, error) {
 	var last string
 	return m.Watch(ctx, id, func(t Task) {
-		if line := progressLine(t); line != last && !t.State.Ended() {
+		if line := t.Progress(); line != last && !t.State.Ended() {
 			last = line
 			progress(line)
 		}
 	})
-}
-
-func progressLine(t Task) string {
-	if t.Total == 0 {
-		return fmt.Sprintf("task %d: %s", t.ID, t.Inner)
-	}
-	line := fmt.Sprintf("task %d: %s, %d%% of %d statements", t.ID, t.Inner, t.Done*10/t.Total*10, t.Total)
-	if t.Failed > 0 {
-		line += fmt.Sprintf(", %d failed", t.Failed)
-	}
-	return line
 }
 
 // StopTask asks a task to stop, whatever process runs it, and returns once it

@@ -165,9 +165,18 @@ func (m *Manager) launch(ctx context.Context, id TaskID, lease *state.Lease, lis
 	return nil
 }
 
+// runs tells whether this Manager runs the task.
+func (m *Manager) runs(id TaskID) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, ok := m.running[id]
+	return ok
+}
+
 // end records how a task has ended.
 func (m *Manager) end(ctx context.Context, id TaskID, job *schemaSync, err error) {
 	to, failure := outcome(ctx, err)
+	job.journal.flush(ctx)
 	write := job.journal.write(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		_, err := state.SetTask(ctx, conn, int64(id), string(to), from(to), failure, true)
 		return err

@@ -69,7 +69,7 @@ func (j *schemaSync) run(ctx context.Context) error {
 	if err := j.journal.inner(ctx, "loading schema"); err != nil {
 		return err
 	}
-	plans, err := j.plans(ctx)
+	plans, err := j.firstPlans(ctx)
 	if err != nil {
 		return errors.Join(err, j.endAll(ctx, err))
 	}
@@ -92,6 +92,25 @@ func (j *schemaSync) run(ctx context.Context) error {
 		return j.prepareSource(ctx)
 	}
 	return nil
+}
+
+// firstPlans makes the plans once nothing of an earlier run goes on any more.
+func (j *schemaSync) firstPlans(ctx context.Context) ([]*schema.Plan, error) {
+	group, ending := errgroup.WithContext(ctx)
+	for _, server := range j.pair.destination {
+		group.Go(func() error { return schema.EndLeftOver(ending, server, j.runOptions()) })
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	return j.plans(ctx)
+}
+
+// runOptions say how statements are run, in sessions that bear the mirror's name.
+func (j *schemaSync) runOptions() schema.RunOptions {
+	opts := j.pair.runOptions(j.req)
+	opts.Owner = fmt.Sprintf("%d %s", j.journal.mirrorID, j.pair.mirror)
+	return opts
 }
 
 // doing is what a phase does, in the words of SHOW TASKS.
@@ -267,7 +286,7 @@ func (j *schemaSync) endAll(ctx context.Context, err error) error {
 func (j *schemaSync) shard(ctx context.Context, plan *schema.Plan) error {
 	attempted := map[string]bool{}
 	runner := &schema.Runner{
-		Server: j.server(plan.Shard), Options: j.pair.runOptions(j.req),
+		Server: j.server(plan.Shard), Options: j.runOptions(),
 		Report: j.journal.event,
 	}
 	for attempt := 1; ; attempt++ {
@@ -277,12 +296,13 @@ func (j *schemaSync) shard(ctx context.Context, plan *schema.Plan) error {
 				attempted[identity(s)] = true
 			}
 		}
-		err := runner.Run(ctx, plan)
-		if !errors.Is(err, schema.ErrConnectionLost) {
-			return err
+		lost := runner.Run(ctx, plan)
+		if !errors.Is(lost, schema.ErrConnectionLost) {
+			return lost
 		}
-		j.manager.log.Warn("connection to the destination was lost", "task", j.journal.task, "shard", plan.Shard, "error", err)
-		plan, err = j.lookAgain(ctx, plan.Shard, err)
+		j.manager.log.Warn("connection to the destination was lost", "task", j.journal.task, "shard", plan.Shard, "error", lost)
+		var err error
+		plan, err = j.lookAgain(ctx, plan.Shard, lost)
 		if err != nil {
 			return err
 		}
@@ -293,7 +313,9 @@ func (j *schemaSync) shard(ctx context.Context, plan *schema.Plan) error {
 			attempt = 0 // it got on: the next loss is a new one
 		}
 		if attempt >= j.pair.settings.RetryMaxAttempts {
-			return err
+			e := *pgerror.From(lost)
+			e.Hint = "look into the log of that server for the reason, then run the same command again: it goes on with what is missing"
+			return &e
 		}
 	}
 }
@@ -323,9 +345,9 @@ func (j *schemaSync) lookAgain(ctx context.Context, shard int, lost error) (*sch
 			return nil, context.Cause(ctx)
 		}
 		delay = min(2*delay, 10*time.Second)
-		d, err := schema.ReadDestination(ctx, j.server(shard), len(j.pair.destination), j.read())
+		plan, err := j.planAgain(ctx, shard)
 		if err == nil {
-			return j.plan(ctx, d)
+			return plan, nil
 		}
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
@@ -333,6 +355,17 @@ func (j *schemaSync) lookAgain(ctx context.Context, shard int, lost error) (*sch
 		lost = err
 	}
 	return nil, lost
+}
+
+func (j *schemaSync) planAgain(ctx context.Context, shard int) (*schema.Plan, error) {
+	if err := schema.EndLeftOver(ctx, j.server(shard), j.runOptions()); err != nil {
+		return nil, err
+	}
+	d, err := schema.ReadDestination(ctx, j.server(shard), len(j.pair.destination), j.read())
+	if err != nil {
+		return nil, err
+	}
+	return j.plan(ctx, d)
 }
 
 // compare proves, at the end of POST, that the schemas are the same: both sides
@@ -354,11 +387,18 @@ func (j *schemaSync) compare(ctx context.Context) error {
 	}
 	var detail strings.Builder
 	for _, d := range differences[:min(len(differences), 20)] {
-		fmt.Fprintf(&detail, "shard %d: %s %q %s\n", d.Shard, d.Kind, d.Object, d.What)
+		fmt.Fprintf(&detail, "shard %d: %s %q in schema %q: %s\n", d.Shard, d.Kind, d.Object, d.Schema, d.What)
 	}
-	return pgerror.New(pgerror.ObjectNotInPrerequisiteState, "every statement was run, and %d differences remain between %q and %q", len(differences), j.req.Source, j.req.Destination).
+	return pgerror.New(pgerror.ObjectNotInPrerequisiteState, "every statement was run, and %s between %q and %q", remain(len(differences)), j.req.Source, j.req.Destination).
 		WithDetail("%s", strings.TrimRight(detail.String(), "\n")).
 		WithHint("SHOW SCHEMA_DIFF %s %s; tells both sides of each", dump.QuoteIdent(j.req.Source), dump.QuoteIdent(j.req.Destination))
+}
+
+func remain(n int) string {
+	if n == 1 {
+		return "one difference remains"
+	}
+	return fmt.Sprintf("%d differences remain", n)
 }
 
 // compareShards compares every shard with the source as it was read.

@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/pgdrover/pgdrover/dump"
@@ -26,6 +27,27 @@ type Task struct {
 	Failed      int64      // statements that ended with an error
 	Error       *pgerror.Error
 	Subtasks    []Subtask
+}
+
+// Progress is a line that tells what the task is doing and how far it is, to
+// the tenth.
+func (t Task) Progress() string {
+	doing := t.Inner
+	if doing == "" {
+		doing = string(t.State)
+	}
+	line := fmt.Sprintf("task %d: %s", t.ID, doing)
+	planned := t.Total > 0
+	for _, s := range t.Subtasks {
+		planned = planned && s.Total > 0
+	}
+	if planned {
+		line += fmt.Sprintf(", %d%% of %d statements", t.Done*10/t.Total*10, t.Total)
+	}
+	if t.Failed > 0 {
+		line += fmt.Sprintf(", %d failed", t.Failed)
+	}
+	return line
 }
 
 // Subtask is the part of a task that one shard does.

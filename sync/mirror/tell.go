@@ -15,12 +15,14 @@ import (
 
 // fromRow tells a task as SHOW TASKS does. A task that is recorded as running
 // and whose mirror nobody holds was interrupted: its process is gone.
-func fromRow(r *state.Task) Task {
+func (m *Manager) fromRow(r *state.Task) Task {
 	t := Task{
 		ID: TaskID(r.ID), Mirror: r.Mirror, Type: r.Type, State: TaskState(r.State), Inner: r.Inner, Runner: r.Runner,
 		StartedAt: r.StartedAt, UpdatedAt: r.UpdatedAt, FinishedAt: r.FinishedAt, Error: r.Error,
 	}
-	gone := !t.State.Ended() && (!r.Leased || !r.Newest)
+	// Our own is running as long as we run it: its lease may be on its way back
+	// to a server that was restarted.
+	gone := !t.State.Ended() && (!r.Leased || !r.Newest) && !m.runs(t.ID)
 	if gone {
 		t.State, t.FinishedAt = Interrupted, &r.UpdatedAt
 	}

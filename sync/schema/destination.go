@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/pgdrover/pgdrover/config"
 	"github.com/pgdrover/pgdrover/dump"
@@ -38,11 +39,15 @@ const blockingSize = 4 << 20
 // ReadDestination dumps a shard and reads its catalogs.
 func ReadDestination(ctx context.Context, server config.Server, shards int, opts ReadOptions) (*Destination, error) {
 	d := &Destination{Server: server, Shards: shards}
-	err := inSnapshot(ctx, server, func(conn *pgx.Conn, snapshot string) (err error) {
-		if d.Archive, err = runDump(ctx, server, snapshot, opts); err != nil {
+	err := inSnapshot(ctx, server, func(conn *pgx.Conn, snapshot string) error {
+		// pg_dump has connections of its own; this one is free meanwhile.
+		group, reading := errgroup.WithContext(ctx)
+		group.Go(func() (err error) {
+			d.Archive, err = runDump(reading, server, snapshot, opts)
 			return err
-		}
-		return d.readFacts(ctx, conn, opts)
+		})
+		group.Go(func() error { return d.readFacts(reading, conn, opts) })
+		return group.Wait()
 	})
 	if err == nil && opts.Phase == dump.PostData {
 		err = d.watchWrites(ctx)

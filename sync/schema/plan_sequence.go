@@ -3,6 +3,7 @@ package schema
 import (
 	"fmt"
 	"math"
+	"math/big"
 
 	"github.com/pgdrover/pgdrover/dump"
 	"github.com/pgdrover/pgdrover/sync/catalog"
@@ -41,9 +42,9 @@ func (b *builder) sequence(source, there catalog.Sequence) *Statement {
 		Locks: []RelationLock{{Relation: source.Sequence, Mode: ShareRowExclusive}},
 	}
 	if b.destination.Shards > 1 {
-		step, value := interleaved(source, there, b.opts.SequenceMargin, b.destination.Server.Shard, b.destination.Shards)
+		step, value, left := interleaved(source, there, b.opts.SequenceMargin, b.destination.Server.Shard, b.destination.Shards)
 		switch {
-		case exhausted(source, value):
+		case !left:
 			// No value is left that no other shard could give: neither is any here.
 			bound := source.Max
 			if step < 0 {
@@ -55,7 +56,7 @@ func (b *builder) sequence(source, there catalog.Sequence) *Statement {
 			}
 		default:
 			s.SQL = fmt.Sprintf("ALTER SEQUENCE %s INCREMENT BY %d RESTART WITH %d;", name, step, value)
-			if there.Increment == step && reached(there, value, step) && (value-there.Last)%step == 0 {
+			if there.Increment == step && reached(there, value, step) && sameClass(value, there.Last, step) {
 				s.Outcome = Existed
 			}
 		}
@@ -83,9 +84,6 @@ func carried(s catalog.Sequence, margin int64) (last int64, called bool) {
 	return s.Last + s.Increment*margin, true
 }
 
-// exhausted tells whether value lies beyond the sequence's bound.
-func exhausted(s catalog.Sequence, value int64) bool { return value > s.Max || value < s.Min }
-
 // room is how many more values the sequence can hand out before its bound.
 // The differences are taken as unsigned numbers: they can exceed a bigint.
 func room(s catalog.Sequence) int64 {
@@ -96,12 +94,15 @@ func room(s catalog.Sequence) int64 {
 	return int64(min(distance/step, math.MaxInt64))
 }
 
-// ahead tells whether a sequence has reached (last, called) or gone beyond.
+// ahead tells whether a sequence would give next what one in the state (last,
+// called) would, or what comes after that.
 func ahead(there catalog.Sequence, last int64, called bool) bool {
-	if there.Last == last {
-		return there.Called || !called
+	wanted, ok := catalog.Sequence{Last: last, Called: called, Increment: there.Increment}.Next()
+	if !ok { // exhausted, and beyond every bigint
+		_, more := there.Next()
+		return !more
 	}
-	return (there.Last > last) == (there.Increment > 0)
+	return reached(there, wanted, there.Increment)
 }
 
 // reached tells whether the next value of a sequence is at or beyond value.
@@ -116,31 +117,48 @@ func reached(there catalog.Sequence, value, step int64) bool {
 // interleaved gives shard its own residue class: with n shards each sequence
 // steps by n increments, and shard i's values are start + (k·n + i)·increment.
 // Two shards can never hand out one value. The first value lies at or beyond
-// the one that the source, and this shard, would give next.
-func interleaved(source, there catalog.Sequence, margin int64, shard, shards int) (step, value int64) {
-	n, i := int64(shards), int64(shard)
-	step = source.Increment * n
-	first := source.Last
-	if source.Called {
-		last, _ := carried(source, margin)
-		first, _ = catalog.Add(last, source.Increment)
+// the one that the source, and this shard, would give next; left is false when
+// no such value is within the sequence's bounds. All of a bigint's range is in
+// use, so this is reckoned with larger numbers.
+func interleaved(source, there catalog.Sequence, margin int64, shard, shards int) (step, value int64, left bool) {
+	n, start, increment := big.NewInt(int64(shards)), big.NewInt(source.Start), big.NewInt(source.Increment)
+	wide := new(big.Int).Mul(increment, n)
+	if step = wide.Int64(); !wide.IsInt64() {
+		step = int64(increment.Sign()) * math.MaxInt64
 	}
-	if next, ok := there.Next(); there.Increment == step && ok && (next > first) == (step > 0) {
-		first = next
+	last, called := carried(source, margin)
+	first := following(last, called, source.Increment)
+	if there.Increment == step {
+		if next := following(there.Last, there.Called, step); next.Cmp(first) == increment.Sign() {
+			first = next
+		}
 	}
-	k := ceilDiv(first-source.Start, source.Increment)
-	k += mod(i-k, n)
-	return step, source.Start + k*source.Increment
+	// The steps from start to first, rounded up (Div rounds towards -∞ for a
+	// positive divisor), then up to this shard's.
+	k := new(big.Int).Sub(first, start)
+	if increment.Sign() > 0 {
+		k.Neg(k)
+	}
+	k.Neg(k.Div(k, new(big.Int).Abs(increment)))
+	ours := new(big.Int).Sub(big.NewInt(int64(shard)), k)
+	k.Add(k, ours.Mod(ours, n))
+	exact := k.Add(k.Mul(k, increment), start)
+	value = exact.Int64()
+	return step, value, wide.IsInt64() && exact.IsInt64() && source.Min <= value && value <= source.Max
 }
 
-// ceilDiv is a/b rounded away from the values behind it: up for a positive
-// step, and up in numbers of steps for a negative one.
-func ceilDiv(a, b int64) int64 {
-	q := a / b
-	if a%b != 0 && (a > 0) == (b > 0) {
-		q++
+// following is the value that comes after last, or last itself if it was not
+// handed out.
+func following(last int64, called bool, increment int64) *big.Int {
+	next := big.NewInt(last)
+	if called {
+		next.Add(next, big.NewInt(increment))
 	}
-	return q
+	return next
 }
 
-func mod(a, n int64) int64 { return ((a % n) + n) % n }
+// sameClass tells whether a and b are a whole number of steps apart.
+func sameClass(a, b, step int64) bool {
+	distance := new(big.Int).Sub(big.NewInt(a), big.NewInt(b))
+	return distance.Rem(distance, big.NewInt(step)).Sign() == 0
+}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pgdrover/pgdrover/config"
@@ -15,6 +17,7 @@ import (
 
 // RunOptions say how a plan's statements are run.
 type RunOptions struct {
+	Owner              string        // tells the sessions of one mirror apart from those of others
 	Jobs               int           // connections per shard, at least 1
 	LockTimeout        time.Duration // a statement waits no longer for a lock
 	RetryMaxAttempts   int           // attempts of a statement that meets a lock or deadlock error
@@ -145,7 +148,10 @@ func (r *Runner) alone(ctx context.Context, s *session, st *Statement) error {
 		if lost := r.lost(ctx, err); lost != nil {
 			r.cleanUp(ctx, st)
 			r.report(s, st, StatePending, attempt, nil)
-			return lost
+			if ctx.Err() != nil {
+				return lost
+			}
+			return fmt.Errorf("%s %s on %q shard %d: %w", lower(st.Kind), describe(st), r.Server.Cluster, st.Shard, lost)
 		}
 		if st.NoTransaction && st.Kind == string(dump.KindIndex) {
 			if err := s.dropInvalid(ctx, st); err != nil {
@@ -214,13 +220,21 @@ func (r *Runner) report(s *session, st *Statement, state State, attempt int, err
 }
 
 // retryable tells whether a statement may succeed when tried again: 55P03
-// lock_not_available, 40P01 deadlock_detected, 40001 serialization_failure.
+// lock_not_available, 40P01 deadlock_detected, 40001 serialization_failure, and
+// two sessions that met in one row of a catalog (the name of an array type, the
+// grants of one object).
 func retryable(err error) bool {
-	switch pgerror.Code(err) {
+	var server *pgconn.PgError
+	if !errors.As(err, &server) {
+		return false
+	}
+	switch server.Code {
 	case "55P03", "40P01", "40001":
 		return true
+	case "23505":
+		return server.SchemaName == "pg_catalog"
 	}
-	return false
+	return server.Code == "XX000" && strings.HasPrefix(server.Message, "tuple concurrently ")
 }
 
 // backoff is the delay after the attempt-th try: doubling, at most 32-fold.

@@ -2,6 +2,7 @@ package schema
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/pgdrover/pgdrover/sync/catalog"
@@ -24,19 +25,24 @@ const (
 type scheduler struct {
 	mu       sync.Mutex
 	changed  *sync.Cond
-	waiting  []*Statement         // not yet dealt out, in the plan's order
-	finished map[int]bool         // ordinals
-	inFlight map[int][]*Statement // by ticket
+	waiting  []*Statement                               // not yet dealt out, in the plan's order
+	finished map[int]bool                               // ordinals
+	inFlight map[int][]*Statement                       // by ticket
+	held     map[catalog.Name]*[AccessExclusive + 1]int // locks in flight, counted by mode
+	heavy    int                                        // heavy statements among waiting
 	tickets  int
 	stopped  bool
 }
 
 func newScheduler(statements []*Statement) *scheduler {
-	s := &scheduler{finished: map[int]bool{}, inFlight: map[int][]*Statement{}}
+	s := &scheduler{finished: map[int]bool{}, inFlight: map[int][]*Statement{}, held: map[catalog.Name]*[AccessExclusive + 1]int{}}
 	s.changed = sync.NewCond(&s.mu)
 	for _, st := range statements {
 		if st.Outcome == ToRun {
 			s.waiting = append(s.waiting, st)
+			if st.heavy() {
+				s.heavy++
+			}
 		} else {
 			s.finished[st.Ordinal] = true
 		}
@@ -64,6 +70,7 @@ func (s *scheduler) take(ctx context.Context) (batch []*Statement, ticket int) {
 			s.tickets++
 			s.inFlight[s.tickets] = batch
 			s.remove(batch)
+			s.hold(batch, 1)
 			return batch, s.tickets
 		}
 		s.changed.Wait()
@@ -77,6 +84,7 @@ func (s *scheduler) finish(ticket int) {
 	for _, st := range s.inFlight[ticket] {
 		s.finished[st.Ordinal] = true
 	}
+	s.hold(s.inFlight[ticket], -1)
 	delete(s.inFlight, ticket)
 	s.changed.Broadcast()
 }
@@ -98,11 +106,14 @@ func (s *scheduler) pick() []*Statement {
 	serialBlocked, allBefore := s.serialInFlight(), len(s.inFlight) == 0
 	for _, st := range s.waiting {
 		full := len(batch) == batchStatements || bytes > batchBytes
+		if full && s.heavy == 0 {
+			break
+		}
 		tooEarly := (st.Serial || st.AfterSerial) && serialBlocked || st.Barrier && !allBefore
 		ready := !tooEarly && s.free(st)
 		switch {
 		case ready && st.heavy():
-			if s.required(st, nil) && (heaviest == nil || st.Weight > heaviest.Weight) && (!st.Barrier || len(batch) == 0) {
+			if s.required(st, nil) && (heaviest == nil || st.Weight > heaviest.Weight) && !comesAfter(st, batch) {
 				heaviest = st
 			}
 		case ready && !full && s.required(st, chosen):
@@ -119,6 +130,13 @@ func (s *scheduler) pick() []*Statement {
 		return []*Statement{heaviest}
 	}
 	return batch
+}
+
+// comesAfter tells whether something of a batch, which st would run without, has
+// to come before st.
+func comesAfter(st *Statement, batch []*Statement) bool {
+	return st.Barrier && len(batch) > 0 ||
+		(st.Serial || st.AfterSerial) && slices.ContainsFunc(batch, func(b *Statement) bool { return b.Serial })
 }
 
 func (s *scheduler) serialInFlight() bool {
@@ -145,9 +163,13 @@ func (s *scheduler) required(st *Statement, chosen map[int]bool) bool {
 
 // free tells whether no statement in flight holds a lock that st would wait for.
 func (s *scheduler) free(st *Statement) bool {
-	for _, batch := range s.inFlight {
-		for _, other := range batch {
-			if conflict(st.Locks, other.Locks) {
+	for _, lock := range st.Locks {
+		held := s.held[lock.Relation]
+		if held == nil {
+			continue
+		}
+		for mode, n := range held {
+			if n > 0 && lock.Mode.Conflicts(LockMode(mode)) {
 				return false
 			}
 		}
@@ -155,21 +177,33 @@ func (s *scheduler) free(st *Statement) bool {
 	return true
 }
 
-func conflict(a, b []RelationLock) bool {
-	for _, x := range a {
-		for _, y := range b {
-			if x.Relation == y.Relation && x.Mode.Conflicts(y.Mode) && x.Relation != (catalog.Name{}) {
-				return true
+// hold counts the locks of a batch in, or out again.
+func (s *scheduler) hold(batch []*Statement, n int) {
+	for _, st := range batch {
+		for _, lock := range st.Locks {
+			if lock.Relation == (catalog.Name{}) {
+				continue
+			}
+			held := s.held[lock.Relation]
+			if held == nil {
+				held = new([AccessExclusive + 1]int)
+				s.held[lock.Relation] = held
+			}
+			held[lock.Mode] += n
+			if *held == ([AccessExclusive + 1]int{}) {
+				delete(s.held, lock.Relation)
 			}
 		}
 	}
-	return false
 }
 
 func (s *scheduler) remove(batch []*Statement) {
 	taken := make(map[*Statement]bool, len(batch))
 	for _, st := range batch {
 		taken[st] = true
+		if st.heavy() {
+			s.heavy--
+		}
 	}
 	rest := s.waiting[:0]
 	for _, st := range s.waiting {

@@ -3,6 +3,7 @@ package schema
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/pgdrover/pgdrover/config"
 	"github.com/pgdrover/pgdrover/dump"
+	"github.com/pgdrover/pgdrover/pgerror"
 	"github.com/pgdrover/pgdrover/sync/connect"
 )
 
@@ -21,7 +23,7 @@ type session struct {
 }
 
 func openSession(ctx context.Context, server config.Server, opts RunOptions) (*session, error) {
-	conn, err := connect.Open(ctx, server, "schema sync")
+	conn, err := connect.Open(ctx, server, opts.purpose())
 	if err != nil {
 		return nil, err
 	}
@@ -37,6 +39,49 @@ func openSession(ctx context.Context, server config.Server, opts RunOptions) (*s
 		}
 	}
 	return s, nil
+}
+
+// purpose is what application_name says of a session that runs statements.
+func (o RunOptions) purpose() string { return "schema sync " + o.Owner }
+
+// endTime bounds how long the sessions of an earlier run may take to end.
+const endTime = 30 * time.Second
+
+// EndLeftOver ends the sessions in which statements of an earlier run still go
+// on: the server does not notice that their process was killed, or that their
+// connection was cut, before they have something to say. What they would do
+// later would collide with what is done instead. The caller holds the lease of
+// the mirror, so that nobody else works for it.
+func EndLeftOver(ctx context.Context, server config.Server, opts RunOptions) error {
+	conn, err := connect.Open(ctx, server, opts.purpose())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	ticker := time.NewTicker(50 * time.Millisecond)
+	defer ticker.Stop()
+	for until := time.Now().Add(endTime); ; {
+		var left int
+		// The server cuts application_name to 63 bytes: its own word for it is compared.
+		err := conn.QueryRow(ctx, `
+SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+WHERE application_name = current_setting('application_name') AND pid <> pg_backend_pid()
+  AND datname = current_database() AND usename = current_user`).Scan(&left)
+		switch {
+		case err != nil:
+			return fmt.Errorf("end the sessions of an earlier run on %s: %w", connect.Place(server), err)
+		case left == 0:
+			return nil
+		case time.Now().After(until):
+			return pgerror.New(pgerror.ObjectInUse, "%d sessions of an earlier run on %s do not end", left, connect.Place(server)).
+				WithHint("see pg_stat_activity there WHERE application_name = %s, and run the command again when they are gone", dump.QuoteLiteral("pgdrover "+opts.purpose()))
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }
 
 func (s *session) close(ctx context.Context) { _ = s.conn.Close(context.WithoutCancel(ctx)) }

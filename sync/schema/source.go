@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/pgdrover/pgdrover/config"
 	"github.com/pgdrover/pgdrover/dump"
@@ -48,11 +49,15 @@ type ReadOptions struct {
 // in the same snapshot, so that both speak of the same moment.
 func ReadSource(ctx context.Context, server config.Server, opts ReadOptions) (*Source, error) {
 	s := &Source{Server: server}
-	err := inSnapshot(ctx, server, func(conn *pgx.Conn, snapshot string) (err error) {
-		if s.Archive, err = runDump(ctx, server, snapshot, opts); err != nil {
+	err := inSnapshot(ctx, server, func(conn *pgx.Conn, snapshot string) error {
+		// pg_dump has connections of its own; this one is free meanwhile.
+		group, reading := errgroup.WithContext(ctx)
+		group.Go(func() (err error) {
+			s.Archive, err = runDump(reading, server, snapshot, opts)
 			return err
-		}
-		return s.readFacts(ctx, conn, opts)
+		})
+		group.Go(func() error { return s.readFacts(reading, conn, opts) })
+		return group.Wait()
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read the schema of %s: %w", connect.Place(server), err)

@@ -132,7 +132,11 @@ type querier interface {
 // installed gives the version of the schema pgdrover, -1 if there is none.
 func installed(ctx context.Context, q querier) (int, error) {
 	var there bool
-	if err := q.QueryRow(ctx, `SELECT to_regclass('pgdrover.version') IS NOT NULL`).Scan(&there); err != nil {
+	// Not to_regclass: it would look into a cache that does not know yet what
+	// another process has just made.
+	if err := q.QueryRow(ctx, `
+SELECT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+               WHERE n.nspname = 'pgdrover' AND c.relname = 'version')`).Scan(&there); err != nil {
 		return 0, fmt.Errorf("look for the schema pgdrover: %w", err)
 	}
 	if !there {

@@ -53,6 +53,11 @@ func PutStatements(ctx context.Context, conn *pgx.Conn, mirrorID int32, task int
 		}
 		return count(ctx, tx, mirrorID, task, phase, shard)
 	})
+	if err == nil && len(rows) >= manyRows {
+		// ApplyChanges finds its rows by the primary key only when the planner
+		// knows how many there are; autovacuum would tell it too late.
+		_, err = conn.Exec(ctx, `ANALYZE pgdrover.statements (mirror_id, phase, shard, ordinal)`)
+	}
 	if err != nil {
 		return fmt.Errorf("record the statements of shard %d: %w", shard, err)
 	}
@@ -71,6 +76,9 @@ FROM pgdrover.statements WHERE mirror_id = $1 AND phase = $2 AND shard = $3`,
 	}
 	return notify(ctx, conn, "task", task)
 }
+
+// manyRows is from how many rows on a wrong plan would be felt.
+const manyRows = 1000
 
 func count(ctx context.Context, tx pgx.Tx, mirrorID int32, task int64, phase string, shard int) error {
 	_, err := tx.Exec(ctx, `

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -158,7 +159,7 @@ func Tasks(ctx context.Context, conn *pgx.Conn, id int64) ([]Task, error) {
 SELECT t.task_id, m.name, m.mirror_id, t.type, t.state, t.inner_status, t.runner, t.started_at, t.updated_at, t.finished_at, t.error::text,
        EXISTS (SELECT FROM pg_locks l WHERE l.locktype = 'advisory' AND l.classid = $2::int8::oid AND l.objid = m.mirror_id::int8::oid AND l.objsubid = 2
                  AND l.granted AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())),
-       t.task_id = max(t.task_id) OVER (PARTITION BY t.mirror_id)
+       t.task_id = (SELECT max(x.task_id) FROM pgdrover.tasks x WHERE x.mirror_id = t.mirror_id)
 FROM pgdrover.tasks t JOIN pgdrover.mirrors m USING (mirror_id)
 WHERE $1 = 0 OR t.task_id = $1
 ORDER BY t.task_id DESC`, id, int64(lockClass))
@@ -268,7 +269,8 @@ func encodeError(e *pgerror.Error) *string {
 	if e == nil {
 		return nil
 	}
-	text, err := json.Marshal(storedError{e.Code, e.Message, e.Detail, e.Hint, e.Where})
+	clean := func(text string) string { return strings.ReplaceAll(text, "\x00", "\ufffd") }
+	text, err := json.Marshal(storedError{e.Code, clean(e.Message), clean(e.Detail), clean(e.Hint), clean(e.Where)})
 	if err != nil { // five strings always can be written
 		panic(err)
 	}
