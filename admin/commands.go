@@ -50,7 +50,7 @@ func commandTable() []*command {
 		{
 			syntax:      "SHOW SCHEMA_SYNC",
 			help:        "the statements of schema syncs, shard by shard",
-			description: "One row for each statement on each shard of the newest schema sync of every mirror; finished ones stay until the next.",
+			description: "One row for each statement on each shard, of the newest run of each phase of every mirror; they stay until the phase runs again.",
 			role:        Reader, columns: statementColumns, tag: "SHOW", example: "SHOW SCHEMA_SYNC", run: runShowSchemaSync,
 		},
 		{
@@ -104,7 +104,7 @@ func commandTable() []*command {
 		},
 	}, append(driverTable(), &command{
 		syntax:      "SET <name> {TO|=} <value>",
-		help:        "change a setting until the next start",
+		help:        "change a setting until the files are read again",
 		description: "DEFAULT stands for the setting's default. The files are not changed. SHOW CONFIG tells which settings can be set.",
 		role:        Admin, example: "SET schema_sync.index_jobs TO 4", run: runSet, effects: true,
 	}, &command{

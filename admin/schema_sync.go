@@ -64,17 +64,8 @@ func runSchemaPlan(ctx context.Context, c *console, request mirror.SchemaSyncReq
 	var rows [][]any
 	for _, s := range statements {
 		rows = append(rows, []any{
-			int64(s.Shard), int64(s.Ordinal), s.Phase.String(), s.Kind, qualified(s.Schema, s.Object), orNull(s.Lock.String()), s.Display,
+			int64(s.Shard), int64(s.Ordinal), s.Phase.String(), s.Kind, s.Name(), orNull(s.Lock.String()), s.Display,
 		})
 	}
 	return result{rows: rows}, nil
-}
-
-// qualified puts the schema before a name, as the archive tags it: unquoted,
-// for reading.
-func qualified(schema, name string) string {
-	if schema == "" {
-		return name
-	}
-	return schema + "." + name
 }

@@ -86,13 +86,13 @@ func warnings(words string) []string {
 	var list []string
 	for line := range strings.Lines(words) {
 		line = strings.TrimSpace(line)
-		_, text, isDetail := cutAny(line, "pg_dump: detail: ", "pg_dump: hint: ")
+		text, isDetail := cutAny(line, "pg_dump: detail: ", "pg_dump: hint: ")
 		switch {
 		case line == "":
 		case isDetail && len(list) > 0:
 			list[len(list)-1] += " " + text
 		default:
-			_, text, _ = cutAny(line, "pg_dump: warning: ", "pg_dump: WARNING: ", "pg_dump: NOTICE: ", "pg_dump: ")
+			text, _ = cutAny(line, "pg_dump: warning: ", "pg_dump: WARNING: ", "pg_dump: NOTICE: ", "pg_dump: ")
 			list = append(list, text)
 		}
 	}
@@ -100,11 +100,11 @@ func warnings(words string) []string {
 }
 
 // cutAny removes the first of prefixes that line has.
-func cutAny(line string, prefixes ...string) (prefix, rest string, found bool) {
+func cutAny(line string, prefixes ...string) (rest string, found bool) {
 	for _, prefix := range prefixes {
 		if rest, found := strings.CutPrefix(line, prefix); found {
-			return prefix, rest, true
+			return rest, true
 		}
 	}
-	return "", line, false
+	return line, false
 }

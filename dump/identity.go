@@ -65,3 +65,14 @@ func (e Entry) dropped() string {
 	}
 	return strings.TrimRight(named, ";\n")
 }
+
+// OfDatabase tells whether an entry is a grant, comment or label of the database
+// itself. It names the database that was dumped: pg_restore runs it only when it
+// creates that database.
+func (e Entry) OfDatabase() bool {
+	switch e.Kind {
+	case KindACL, KindComment, KindSecurityLabel:
+		return e.Namespace == "" && strings.HasPrefix(e.Tag, "DATABASE ")
+	}
+	return false
+}

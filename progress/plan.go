@@ -15,7 +15,7 @@ func PrintPlan(out io.Writer, statements []schema.Statement) {
 		if lock != "" {
 			lock = ", takes " + lock
 		}
-		fmt.Fprintf(out, "-- shard %d, %d: %s %s%s\n%s\n\n", s.Shard, s.Ordinal, s.Kind, s.Object, lock, s.Display)
+		fmt.Fprintf(out, "-- shard %d, %d: %s %s%s\n%s\n\n", s.Shard, s.Ordinal, s.Kind, s.Name(), lock, s.Display)
 	}
 }
 
@@ -36,7 +36,11 @@ func PrintPlanJSON(out io.Writer, statements []schema.Statement) error {
 // PrintDifferences writes both sides of every difference.
 func PrintDifferences(out io.Writer, differences []drift.Difference) {
 	for _, d := range differences {
-		fmt.Fprintf(out, "shard %d: %s %s.%s: %s (%s)\n", d.Shard, d.Kind, d.Schema, d.Object, d.What, d.Phase)
+		object := d.Object
+		if d.Schema != "" {
+			object = d.Schema + "." + d.Object
+		}
+		fmt.Fprintf(out, "shard %d: %s %s: %s (%s)\n", d.Shard, d.Kind, object, d.What, d.Phase)
 		if d.Source != "" {
 			fmt.Fprintf(out, "  source: %s\n", d.Source)
 		}

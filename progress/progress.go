@@ -165,6 +165,15 @@ func elapsed(t mirror.Task) time.Duration {
 	return until.Sub(t.StartedAt).Round(time.Millisecond)
 }
 
+// PrintJSON writes the error with which a command was refused, as an object
+// without a task.
+func PrintJSON(out io.Writer, err error) {
+	e := pgerror.From(err)
+	_ = newEncoder(out).Encode(map[string]string{ // as objects.write
+		"status": "refused", "sqlstate": e.Code, "message": e.Message, "detail": e.Detail, "hint": e.Hint,
+	})
+}
+
 // Print writes an error as psql shows one: message, DETAIL, HINT.
 func Print(out io.Writer, severity string, err error) {
 	e := pgerror.From(err)

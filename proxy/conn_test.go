@@ -33,7 +33,7 @@ func TestDeadlinesStayWithinTheirBounds(t *testing.T) {
 			check := func(asked time.Time) {
 				t.Helper()
 				want := bound
-				if asked == early {
+				if asked.Equal(early) {
 					want = early
 				}
 				if !below.read.Equal(want) || below.write.Sub(want).Abs() > time.Minute {

@@ -27,8 +27,8 @@ const (
 
 // cli is the command line.
 type cli struct {
-	Config string `short:"c" default:"pgdog.toml" placeholder:"PATH" help:"Main configuration file."`
-	Users  string `short:"u" default:"users.toml" placeholder:"PATH" help:"Users and their passwords."`
+	Config string `short:"c" default:"pgdog.toml" placeholder:"PATH" help:"Main configuration file (${default})."`
+	Users  string `short:"u" default:"users.toml" placeholder:"PATH" help:"Users and their passwords (${default})."`
 
 	Run         runCommand         `cmd:"" default:"withargs" help:"Serve clients and the admin database (default)."`
 	SchemaSync  schemaSyncCommand  `cmd:"" help:"Run one phase of a schema sync and exit."`

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/pgdrover/pgdrover/progress"
@@ -16,7 +17,10 @@ type schemaDiffCommand struct {
 func (s schemaDiffCommand) Run(c *cli, io *streams, ctx *contextOf) error {
 	engine, err := c.engine(io)
 	if err != nil {
-		return err
+		if told := exit(0); !errors.As(err, &told) {
+			progress.Print(io.err, "ERROR", err)
+		}
+		return exit(exitNotKnown)
 	}
 	differences, warnings, err := engine.SchemaDiff(ctx, s.FromDatabase, s.ToDatabase)
 	for _, w := range warnings {

@@ -48,6 +48,9 @@ func (s schemaSyncCommand) Run(c *cli, io *streams, ctx *contextOf) error {
 		progress.Print(io.err, "WARNING", w)
 	}
 	if err != nil {
+		if s.JSON {
+			progress.PrintJSON(io.out, err)
+		}
 		return err
 	}
 	// The first signal stops the task in an orderly way; it is then followed to

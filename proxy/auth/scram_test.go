@@ -226,7 +226,7 @@ func TestSecretsDoNotPrint(t *testing.T) {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
 			shown := fmt.Sprintf(verb, secret)
 			if strings.Contains(shown, "hunter2") || strings.Contains(shown, string(v.Keys.Stored[:])) ||
-				strings.Contains(shown, strings.Trim(fmt.Sprint(v.Keys.Stored[:8]), "[]")) {
+				strings.Contains(shown, strings.Trim(fmt.Sprintf("%d", v.Keys.Stored[:8]), "[]")) {
 				t.Errorf("%T with %s shows %s", secret, verb, shown)
 			}
 		}

@@ -19,20 +19,38 @@ WHERE `+userSchemas+` AND c.relkind IN ('r', 'p', 'S', 'm', 'v', 'f')
 ORDER BY 1`)
 }
 
-// SuperuserOnly lists what of this database only a superuser can create
-// elsewhere, a line each.
-func SuperuserOnly(ctx context.Context, conn *pgx.Conn) ([]string, error) {
-	return names(ctx, conn, "what needs a superuser", `
-SELECT format('event trigger %I', evtname) FROM pg_event_trigger
-UNION ALL SELECT format('publication %I FOR ALL TABLES', pubname) FROM pg_publication WHERE puballtables
-UNION ALL SELECT format('subscription %I', subname) FROM pg_subscription
-          WHERE has_table_privilege('pg_subscription', 'SELECT') AND subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
-UNION ALL SELECT format('foreign data wrapper %I', fdwname) FROM pg_foreign_data_wrapper w
-          WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_foreign_data_wrapper'::regclass AND d.objid = w.oid AND d.deptype = 'e')
-UNION ALL SELECT format('function %s', p.oid::regprocedure) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-          JOIN pg_language l ON l.oid = p.prolang
-          WHERE `+userSchemas+` AND NOT l.lanpltrusted AND p.prokind <> 'a'
-            AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
+// SuperuserOnly lists what of this database, whose server is of this major
+// version, only a superuser can create elsewhere, a line each.
+func SuperuserOnly(ctx context.Context, conn *pgx.Conn, major int) ([]string, error) {
+	sql := `
+WITH made (class, oid, name) AS (
+    SELECT 'pg_event_trigger'::regclass, oid, format('event trigger %I', evtname) FROM pg_event_trigger
+    UNION ALL SELECT 'pg_publication'::regclass, oid, format('publication %I FOR ALL TABLES', pubname) FROM pg_publication WHERE puballtables
+    UNION ALL SELECT 'pg_subscription'::regclass, oid, format('subscription %I', subname) FROM pg_subscription
+              WHERE has_column_privilege('pg_subscription', 'subname', 'SELECT') AND subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+    UNION ALL SELECT 'pg_foreign_data_wrapper'::regclass, oid, format('foreign data wrapper %I', fdwname) FROM pg_foreign_data_wrapper
+    UNION ALL SELECT 'pg_am'::regclass, oid, format('access method %I', amname) FROM pg_am
+    UNION ALL SELECT 'pg_language'::regclass, oid, format('language %I', lanname) FROM pg_language
+    UNION ALL SELECT 'pg_cast'::regclass, oid, format('cast from %s to %s without function', format_type(castsource, NULL), format_type(casttarget, NULL))
+              FROM pg_cast WHERE castmethod = 'b'
+    UNION ALL SELECT 'pg_opclass'::regclass, o.oid, format('operator class %I.%I', n.nspname, o.opcname)
+              FROM pg_opclass o JOIN pg_namespace n ON n.oid = o.opcnamespace
+    UNION ALL SELECT 'pg_ts_parser'::regclass, oid, format('text search parser %I', prsname) FROM pg_ts_parser
+    UNION ALL SELECT 'pg_ts_template'::regclass, oid, format('text search template %I', tmplname) FROM pg_ts_template
+    UNION ALL SELECT 'pg_type'::regclass, t.oid, format('base type %I.%I', n.nspname, t.typname)
+              FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace WHERE t.typtype = 'b' AND t.typelem = 0
+    UNION ALL SELECT 'pg_proc'::regclass, p.oid, format('function %s', p.oid::regprocedure)
+              FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_language l ON l.oid = p.prolang
+              WHERE ` + userSchemas + ` AND NOT l.lanpltrusted AND p.prokind <> 'a'`
+	if major >= 15 {
+		sql += `
+    UNION ALL SELECT 'pg_publication'::regclass, p.oid, format('publication %I FOR TABLES IN SCHEMA', p.pubname)
+              FROM pg_publication p WHERE EXISTS (SELECT FROM pg_publication_namespace s WHERE s.pnpubid = p.oid)`
+	}
+	return names(ctx, conn, "what needs a superuser", sql+`
+)
+SELECT name FROM made m
+WHERE m.oid >= 16384 AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = m.class AND d.objid = m.oid AND d.deptype = 'e')
 ORDER BY 1`)
 }
 

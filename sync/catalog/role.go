@@ -60,6 +60,39 @@ ORDER BY 1`, extra)
 	return out, nil
 }
 
+// Owners lists the roles that own something a dump of the current database
+// shows. pg_shdepend does not name the bootstrap superuser, so that the owners
+// are asked for one catalog after another.
+func Owners(ctx context.Context, conn *pgx.Conn) ([]string, error) {
+	return names(ctx, conn, "owners", `
+WITH made (class, oid, owner) AS (
+    SELECT 'pg_class'::regclass, c.oid, c.relowner FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+           WHERE `+userSchemas+` AND c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
+    UNION ALL SELECT 'pg_namespace'::regclass, n.oid, n.nspowner FROM pg_namespace n WHERE `+userSchemas+`
+    UNION ALL SELECT 'pg_proc'::regclass, p.oid, p.proowner FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE `+userSchemas+`
+    UNION ALL SELECT 'pg_type'::regclass, t.oid, t.typowner FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+           WHERE `+userSchemas+` AND t.typtype IN ('b', 'd', 'e', 'r') AND t.typelem = 0
+    UNION ALL SELECT 'pg_operator'::regclass, o.oid, o.oprowner FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace WHERE `+userSchemas+`
+    UNION ALL SELECT 'pg_opclass'::regclass, o.oid, o.opcowner FROM pg_opclass o JOIN pg_namespace n ON n.oid = o.opcnamespace WHERE `+userSchemas+`
+    UNION ALL SELECT 'pg_opfamily'::regclass, o.oid, o.opfowner FROM pg_opfamily o JOIN pg_namespace n ON n.oid = o.opfnamespace WHERE `+userSchemas+`
+    UNION ALL SELECT 'pg_collation'::regclass, o.oid, o.collowner FROM pg_collation o JOIN pg_namespace n ON n.oid = o.collnamespace WHERE `+userSchemas+`
+    UNION ALL SELECT 'pg_conversion'::regclass, o.oid, o.conowner FROM pg_conversion o JOIN pg_namespace n ON n.oid = o.connamespace WHERE `+userSchemas+`
+    UNION ALL SELECT 'pg_statistic_ext'::regclass, o.oid, o.stxowner FROM pg_statistic_ext o JOIN pg_namespace n ON n.oid = o.stxnamespace WHERE `+userSchemas+`
+    UNION ALL SELECT 'pg_ts_config'::regclass, o.oid, o.cfgowner FROM pg_ts_config o JOIN pg_namespace n ON n.oid = o.cfgnamespace WHERE `+userSchemas+`
+    UNION ALL SELECT 'pg_ts_dict'::regclass, o.oid, o.dictowner FROM pg_ts_dict o JOIN pg_namespace n ON n.oid = o.dictnamespace WHERE `+userSchemas+`
+    UNION ALL SELECT 'pg_language'::regclass, oid, lanowner FROM pg_language
+    UNION ALL SELECT 'pg_publication'::regclass, oid, pubowner FROM pg_publication
+    UNION ALL SELECT 'pg_event_trigger'::regclass, oid, evtowner FROM pg_event_trigger
+    UNION ALL SELECT 'pg_foreign_data_wrapper'::regclass, oid, fdwowner FROM pg_foreign_data_wrapper
+    UNION ALL SELECT 'pg_foreign_server'::regclass, oid, srvowner FROM pg_foreign_server
+)
+SELECT DISTINCT r.rolname::text
+FROM made m JOIN pg_roles r ON r.oid = m.owner
+WHERE m.oid >= 16384 AND r.rolname !~ '^pg_'
+  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = m.class AND d.objid = m.oid AND d.deptype = 'e')
+ORDER BY 1`)
+}
+
 // Missing gives those of names that query does not find. what is one of the
 // kinds below.
 func Missing(ctx context.Context, conn *pgx.Conn, what Kind, names []string) ([]string, error) {

@@ -95,11 +95,17 @@ func open(ctx context.Context, server config.Server, cfg *pgx.ConnConfig) (*pgx.
 	return conn, nil
 }
 
+// neutral overrides what pgx would take from PG* variables and from files in
+// ~/.postgresql. (PGSERVICE cannot be overridden: what a service sets is, but
+// one that cannot be found is an error.)
+const neutral = "passfile='' connect_timeout=0 options='' target_session_attrs=any channel_binding=prefer require_auth='' " +
+	"min_protocol_version='' max_protocol_version='' sslcert='' sslkey='' sslrootcert='' sslpassword='' sslnegotiation=postgres sslsni=1 sslcertmode=allow"
+
 // Config gives pgx's own description of a connection to server. Nothing is
 // taken from the environment: PGHOST, PGSERVICE and the like are the shell's
 // business, not the configuration's.
 func Config(server config.Server, purpose string) (*pgx.ConnConfig, error) {
-	cfg, err := pgx.ParseConfig("host=localhost sslmode=disable")
+	cfg, err := pgx.ParseConfig(neutral + " host=localhost sslmode=disable")
 	if err != nil {
 		return nil, fmt.Errorf("prepare a connection: %w", err)
 	}
@@ -143,7 +149,7 @@ func tlsSettings(server config.Server) (*tls.Config, error) {
 	mode := map[config.TLSVerify]string{
 		config.TLSPrefer: "require", config.TLSVerifyCA: "verify-ca", config.TLSVerifyFull: "verify-full",
 	}[server.TLSVerify]
-	dsn := []string{"host=" + quoteDSN(server.Host), "sslmode=" + mode}
+	dsn := []string{neutral, "host=" + quoteDSN(server.Host), "sslmode=" + mode}
 	for name, file := range map[string]string{
 		"sslrootcert": server.CAFile, "sslcert": server.CertFile, "sslkey": server.KeyFile,
 	} {

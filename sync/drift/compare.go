@@ -50,7 +50,7 @@ func owned(e *dump.Entry) bool {
 // Compared tells whether entries of this kind are compared at all.
 func (r Rules) Compared(e *dump.Entry) bool {
 	phase, err := dump.PhaseOf(e.Kind)
-	if err != nil || phase == dump.Session || phase == dump.NoPhase {
+	if err != nil || phase == dump.Session || phase == dump.NoPhase || e.OfDatabase() {
 		return false
 	}
 	return !r.IgnorePrivileges || (e.Kind != dump.KindACL && e.Kind != dump.KindDefaultACL)

@@ -152,6 +152,7 @@ func (m *Manager) launch(ctx context.Context, id TaskID, lease *state.Lease, lis
 		return pgerror.New(pgerror.AdminShutdown, "%w", ErrShutdown)
 	}
 	m.running[id], m.last = stop, id
+	m.log.Info("task started", "task", int64(id), "type", job.typeName())
 	lease.Hold(ctx, listener, int64(id), stop)
 	m.tasks.Go(func() {
 		defer stop(nil)
@@ -186,6 +187,8 @@ func (m *Manager) end(ctx context.Context, id TaskID, job *schemaSync, err error
 	switch {
 	case recorded != nil:
 		log.Error("task ended but could not be recorded", "state", string(to), "error", recorded)
+	case to == Cancelled || to == Interrupted:
+		log.Warn("task ended", "state", string(to), "cause", failure.Message)
 	case failure != nil:
 		log.Error("task ended", "state", string(to), "sqlstate", failure.Code, "error", failure.Message)
 	default:

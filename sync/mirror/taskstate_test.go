@@ -30,7 +30,7 @@ func TestTaskStates(t *testing.T) {
 			if want != (err == nil) || err == nil && got != to || err != nil && got != from {
 				t.Errorf("%s to %s gives %s, %v; allowed: %t", from, to, got, err, want)
 			}
-			if err != nil && !(strings.Contains(err.Error(), string(from)) && strings.Contains(err.Error(), string(to))) {
+			if err != nil && (!strings.Contains(err.Error(), string(from)) || !strings.Contains(err.Error(), string(to))) {
 				t.Errorf("the error does not name both states: %v", err)
 			}
 		}

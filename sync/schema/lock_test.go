@@ -105,7 +105,7 @@ func TestStatementStates(t *testing.T) {
 			if err == nil && got != to || err != nil && got != from {
 				t.Errorf("%s to %s gives %s", from, to, got)
 			}
-			if err != nil && !(strings.Contains(err.Error(), string(from)) && strings.Contains(err.Error(), string(to))) {
+			if err != nil && (!strings.Contains(err.Error(), string(from)) || !strings.Contains(err.Error(), string(to))) {
 				t.Errorf("the error does not name both states: %v", err)
 			}
 		}

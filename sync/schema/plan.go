@@ -275,7 +275,7 @@ func (b *builder) statement(e *dump.Entry, sql string) *Statement {
 		Lock: lockOf(e),
 	}
 	if shown := e.Display(); shown != e.Definition {
-		s.Display = strings.Replace(sql, e.Definition, shown, 1)
+		s.Display = strings.Replace(sql, strings.TrimSpace(e.Definition), strings.TrimSpace(shown), 1)
 	}
 	if s.Lock != NoLock && table.Name != "" {
 		s.Locks = []RelationLock{{Relation: table, Mode: s.Lock}}

@@ -64,6 +64,7 @@ func (p *Preflight) Run(ctx context.Context) Findings {
 	}
 	for _, d := range destinations {
 		p.destination(d)
+		p.readable(ctx, d)
 	}
 	if len(sources) > 0 {
 		for _, d := range destinations {
@@ -151,13 +152,7 @@ func (p *Preflight) binary(ctx context.Context, sources, destinations []*inspect
 func (p *Preflight) source(ctx context.Context, s *inspected) {
 	where := connect.Place(s.server)
 	p.publication(ctx, s)
-	if unreadable, err := catalog.Unreadable(ctx, s.conn); err != nil {
-		p.cannotCheck(s, err)
-	} else if len(unreadable) > 0 {
-		p.fail(pgerror.New(pgerror.InsufficientPrivilege, "role %q cannot read %d tables of %s", s.facts.User, len(unreadable), where).
-			WithDetail("%s", catalog.NameList(unreadable, 20)).
-			WithHint("GRANT pg_read_all_data TO %s; on the source", dump.QuoteIdent(s.facts.User)))
-	}
+	p.readable(ctx, s)
 	if invalid, err := catalog.InvalidIndexes(ctx, s.conn); err != nil {
 		p.cannotCheck(s, err)
 	} else if len(invalid) > 0 {
@@ -168,6 +163,20 @@ func (p *Preflight) source(ctx context.Context, s *inspected) {
 	if s.facts.WALLevel != "logical" {
 		p.warn(pgerror.New(pgerror.ObjectNotInPrerequisiteState, "wal_level of %s is %q: its schema can be copied, its changes cannot be followed", where, s.facts.WALLevel).
 			WithHint("ALTER SYSTEM SET wal_level = 'logical'; then restart the source"))
+	}
+}
+
+// readable checks that pg_dump can lock and read every table of a side.
+func (p *Preflight) readable(ctx context.Context, s *inspected) {
+	unreadable, err := catalog.Unreadable(ctx, s.conn)
+	if err != nil {
+		p.cannotCheck(s, err)
+		return
+	}
+	if len(unreadable) > 0 {
+		p.fail(pgerror.New(pgerror.InsufficientPrivilege, "role %q cannot read %d tables of %s", s.facts.User, len(unreadable), connect.Place(s.server)).
+			WithDetail("%s", catalog.NameList(unreadable, 20)).
+			WithHint("GRANT pg_read_all_data TO %s; there", dump.QuoteIdent(s.facts.User)))
 	}
 }
 

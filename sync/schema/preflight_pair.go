@@ -57,7 +57,11 @@ func (p *Preflight) roles(ctx context.Context, s, d *inspected) error {
 	if p.NoOwner && p.NoPrivileges {
 		return nil
 	}
-	roles, err := catalog.ReadRoles(ctx, s.conn, []string{s.facts.User})
+	owners, err := catalog.Owners(ctx, s.conn)
+	if err != nil {
+		return err
+	}
+	roles, err := catalog.ReadRoles(ctx, s.conn, owners)
 	if err != nil {
 		return err
 	}
@@ -87,7 +91,7 @@ func (p *Preflight) roles(ctx context.Context, s, d *inspected) error {
 	if p.NoOwner {
 		return nil
 	}
-	strangers, err := catalog.NotMemberOf(ctx, d.conn, names)
+	strangers, err := catalog.NotMemberOf(ctx, d.conn, owners)
 	if err != nil {
 		return err
 	}
@@ -175,7 +179,7 @@ func (p *Preflight) superuser(ctx context.Context, s, d *inspected) error {
 	if d.facts.Superuser {
 		return nil
 	}
-	only, err := catalog.SuperuserOnly(ctx, s.conn)
+	only, err := catalog.SuperuserOnly(ctx, s.conn, s.facts.Major())
 	if err != nil || len(only) == 0 {
 		return err
 	}
@@ -192,6 +196,10 @@ func (p *Preflight) applier(ctx context.Context, s *inspected) error {
 		return err
 	}
 	user := dump.QuoteIdent(s.facts.User)
+	if !s.facts.CanCreate {
+		p.fail(pgerror.New(pgerror.InsufficientPrivilege, "role %q may not create the schema pgdrover in %s", s.facts.User, connect.Place(s.server)).
+			WithHint("GRANT CREATE ON DATABASE %s TO %s; there", dump.QuoteIdent(s.facts.Database), user))
+	}
 	if !can {
 		p.fail(pgerror.New(pgerror.InsufficientPrivilege, "role %q may not set session_replication_role on %s: triggers there would fire a second time", s.facts.User, connect.Place(s.server)).
 			WithHint("GRANT SET ON PARAMETER session_replication_role TO %s; there", user))
@@ -208,11 +216,17 @@ func (p *Preflight) applier(ctx context.Context, s *inspected) error {
 	if err != nil || len(unwritable) == 0 {
 		return err
 	}
-	grants := make([]string, len(unwritable))
-	for i, table := range unwritable {
-		grants[i] = "GRANT INSERT, UPDATE, DELETE, TRUNCATE ON " + table + " TO " + user + ";"
+	owners, err := catalog.Owners(ctx, s.conn)
+	if err != nil {
+		return err
+	}
+	// A right on the tables themselves would be a difference between both
+	// sides; a membership is none.
+	grants := make([]string, len(owners))
+	for i, owner := range owners {
+		grants[i] = "GRANT " + dump.QuoteIdent(owner) + " TO " + user + ";"
 	}
 	p.fail(pgerror.New(pgerror.InsufficientPrivilege, "role %q may not write to %d published tables of %s", s.facts.User, len(unwritable), connect.Place(s.server)).
-		WithDetail("%s", catalog.NameList(unwritable, 20)).WithHint("there: %s", shorten(grants, 20)))
+		WithDetail("%s", catalog.NameList(unwritable, 20)).WithHint("let it be a member of their owners, there: %s", shorten(grants, 20)))
 	return nil
 }

@@ -95,7 +95,7 @@ func (r *Runner) run(ctx context.Context, s *session, batch []*Statement) error 
 			return nil
 		}
 		if lost := r.lost(ctx, err); lost != nil {
-			return lost
+			return r.during(ctx, batch[min(failed, len(batch)-1)], lost)
 		}
 		if failed == len(batch) { // COMMIT: a deferred constraint, say
 			for _, st := range batch {
@@ -148,10 +148,7 @@ func (r *Runner) alone(ctx context.Context, s *session, st *Statement) error {
 		if lost := r.lost(ctx, err); lost != nil {
 			r.cleanUp(ctx, st)
 			r.report(s, st, StatePending, attempt, nil)
-			if ctx.Err() != nil {
-				return lost
-			}
-			return fmt.Errorf("%s %s on %q shard %d: %w", lower(st.Kind), describe(st), r.Server.Cluster, st.Shard, lost)
+			return r.during(ctx, st, lost)
 		}
 		if st.NoTransaction && st.Kind == string(dump.KindIndex) {
 			if err := s.dropInvalid(ctx, st); err != nil {
@@ -194,6 +191,14 @@ func (r *Runner) lost(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: %w", ErrConnectionLost, err)
 	}
 	return nil
+}
+
+// during says with which statement a connection was lost.
+func (r *Runner) during(ctx context.Context, st *Statement, lost error) error {
+	if ctx.Err() != nil {
+		return lost
+	}
+	return fmt.Errorf("%s %s on %q shard %d: %w", lower(st.Kind), describe(st), r.Server.Cluster, st.Shard, lost)
 }
 
 // cleanUpTime bounds the removal of an invalid index after a stop.

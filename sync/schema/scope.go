@@ -32,7 +32,7 @@ func (s *Source) published(byID map[int]*dump.Entry) (scope map[int]bool, left [
 	// to an index of a taken table is found as well.
 	for i := range s.Archive.Entries {
 		e := &s.Archive.Entries[i]
-		if scope[e.DumpID] || !belongs(e.Kind) || !touches(e, scope) {
+		if scope[e.DumpID] || !belongs(e.Kind) || !partOf(e, byID, scope) {
 			continue
 		}
 		if missing := outside(e, byID, scope); missing != nil {
@@ -81,6 +81,15 @@ func belongs(kind dump.Kind) bool {
 		dump.KindPublicationTable, dump.KindPublicationTablesInSchema, dump.KindRowSecurity, dump.KindRule,
 		dump.KindSequence, dump.KindSequenceOwnedBy, dump.KindStatistics, dump.KindTrigger,
 	}, kind)
+}
+
+// partOf tells whether e belongs to something taken. Being in a schema with it
+// is not enough, but for what is said of the schema itself.
+func partOf(e *dump.Entry, byID map[int]*dump.Entry, scope map[int]bool) bool {
+	said := e.Kind == dump.KindACL || e.Kind == dump.KindComment || e.Kind == dump.KindSecurityLabel
+	return slices.ContainsFunc(e.Dependencies, func(id int) bool {
+		return scope[id] && (said || byID[id] == nil || byID[id].Kind != dump.KindSchema)
+	})
 }
 
 func touches(e *dump.Entry, scope map[int]bool) bool {

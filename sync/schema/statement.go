@@ -66,6 +66,19 @@ const (
 // batches, each in one transaction, which holds every lock until its end.
 func (s *Statement) heavy() bool { return s.Weight > 0 || s.NoTransaction || s.Alone }
 
+// Name names the object for a reader. The tags of comments and grants begin with
+// a kind ("DOMAIN email"), so that the schema cannot stand before them.
+func (s *Statement) Name() string {
+	switch dump.Kind(s.Kind) {
+	case dump.KindComment, dump.KindACL, dump.KindSecurityLabel, dump.KindDefaultACL:
+		if s.Schema != "" {
+			return s.Object + " in schema " + s.Schema
+		}
+		return s.Object
+	}
+	return catalog.Name{Schema: s.Schema, Name: s.Object}.String()
+}
+
 // PgDogKind is the word of PgDog's SHOW SCHEMA_SYNC: table, index or statement.
 func (s *Statement) PgDogKind() string {
 	switch s.Kind {
