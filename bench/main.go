@@ -23,6 +23,7 @@ import (
 	"syscall"
 
 	"github.com/pgdrover/pgdrover/pgerror"
+	"github.com/pgdrover/pgdrover/progress"
 )
 
 // flags are the command line.
@@ -48,17 +49,11 @@ var benchmarks = []benchmark{
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := command(ctx, os.Args[1:], os.Stdout); err != nil {
-		e := pgerror.From(err)
-		fmt.Fprintf(os.Stderr, "bench: %s\n", e.Message)
-		for label, text := range map[string]string{"DETAIL": e.Detail, "HINT": e.Hint} {
-			if text != "" {
-				fmt.Fprintf(os.Stderr, "%s:  %s\n", label, text)
-			}
-		}
-		stop()
-		os.Exit(1) //nolint:gocritic // stop was called
+	err := command(ctx, os.Args[1:], os.Stdout)
+	stop()
+	if err != nil {
+		progress.Print(os.Stderr, "ERROR", err)
+		os.Exit(1)
 	}
 }
 

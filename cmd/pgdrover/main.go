@@ -51,6 +51,11 @@ type exit int
 func (e exit) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
 func main() {
+	// The configuration says how to connect. What libpq's variables say is
+	// overruled, but pgx would look for a service before that.
+	for _, name := range []string{"PGSERVICE", "PGSERVICEFILE"} {
+		_ = os.Unsetenv(name) // fails for malformed names only
+	}
 	os.Exit(run(context.Background(), os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}))
 }
 

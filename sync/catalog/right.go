@@ -54,6 +54,19 @@ WHERE m.oid >= 16384 AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = m
 ORDER BY 1`)
 }
 
+// DatabaseSettings lists the names of the settings that ALTER DATABASE, or ALTER
+// ROLE … IN DATABASE, has given this database and the destination's has not.
+// Their values are nobody's business: some hold keys.
+func DatabaseSettings(ctx context.Context, conn *pgx.Conn) ([]string, error) {
+	return names(ctx, conn, "settings of the database", `
+SELECT coalesce(format('role %I: ', r.rolname), '') || split_part(item, '=', 1)
+FROM pg_db_role_setting s
+LEFT JOIN pg_roles r ON r.oid = s.setrole
+CROSS JOIN unnest(s.setconfig) AS item
+WHERE s.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
+ORDER BY 1`)
+}
+
 // UsedTablespaces lists tablespaces that relations of this database are in,
 // besides the database's own.
 func UsedTablespaces(ctx context.Context, conn *pgx.Conn) ([]string, error) {

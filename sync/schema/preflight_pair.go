@@ -2,6 +2,7 @@ package schema
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/pgdrover/pgdrover/dump"
@@ -19,7 +20,7 @@ func (p *Preflight) pair(ctx context.Context, s, d *inspected) {
 		return
 	}
 	p.versions(s, d)
-	for _, check := range []func(context.Context, *inspected, *inspected) error{p.roles, p.extensions, p.tablespaces, p.superuser} {
+	for _, check := range []func(context.Context, *inspected, *inspected) error{p.roles, p.extensions, p.tablespaces, p.superuser, p.settings} {
 		if err := check(ctx, s, d); err != nil {
 			p.cannotCheck(d, err)
 		}
@@ -169,6 +170,26 @@ func (p *Preflight) tablespaces(ctx context.Context, s, d *inspected) error {
 		}
 		p.fail(pgerror.New(pgerror.UndefinedObject, "%d tablespaces of the source do not exist on %s", len(missing), connect.Place(d.server)).
 			WithDetail("%s", strings.Join(missing, ", ")).WithHint("there: %s", strings.Join(create, " ")))
+	}
+	return nil
+}
+
+// settings names what ALTER DATABASE has set on the source only: pg_dump leaves
+// it to the one who creates the database.
+func (p *Preflight) settings(ctx context.Context, s, d *inspected) error {
+	source, err := catalog.DatabaseSettings(ctx, s.conn)
+	if err != nil {
+		return err
+	}
+	there, err := catalog.DatabaseSettings(ctx, d.conn)
+	if err != nil {
+		return err
+	}
+	source = slices.DeleteFunc(source, func(name string) bool { return slices.Contains(there, name) })
+	if len(source) > 0 {
+		p.warn(pgerror.New(pgerror.ObjectNotInPrerequisiteState, "%d settings of the source's database are not set on %s, and are not copied", len(source), connect.Place(d.server)).
+			WithDetail("%s", catalog.NameList(source, 20)).
+			WithHint("look them up with \\drds on the source; there: ALTER DATABASE %s SET … = …;", dump.QuoteIdent(d.facts.Database)))
 	}
 	return nil
 }
