@@ -69,6 +69,28 @@ if ! debootstrap --foreign --variant=minbase --include="postgresql-$major,postgr
 	"$suite" "$new" ${mirror:+"$mirror"} >"$log" 2>&1 </dev/null; then
 	skip "debootstrap of $suite failed: $(tail -n 3 "$log" | tr '\n' ' ')"
 fi
+# The release's newest minor version is in its security suite, if this machine
+# has such a source: an older pg_dump cannot read what a newer server writes.
+security=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 2>/dev/null |
+	awk -v suite="$codename-security" '$2 == suite { print $1; exit }') || security=
+if [ -n "$security" ]; then
+	apt=$new/apt
+	mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$apt/new"
+	: >"$apt/status"
+	echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $security $suite-security main" >"$apt/sources.list"
+	options=(-qq -o "Dir::Etc::SourceList=$apt/sources.list" -o Dir::Etc::SourceParts=/dev/null -o "Dir::State::Lists=$apt/lists"
+		-o "Dir::Cache=$apt/cache" -o "Dir::State::Status=$apt/status" -o APT::Sandbox::User=root)
+	if ! (apt-get "${options[@]}" update && cd "$apt/new" &&
+		for package in "postgresql-$major" "postgresql-client-$major" libpq5; do
+			apt-get "${options[@]}" download "$package" || exit
+		done) >>"$log" 2>&1 </dev/null; then
+		echo "no update of PostgreSQL $major was found in $suite-security: the release's own is used" >&2
+	fi
+	for package in "$apt"/new/*.deb; do
+		[ ! -e "$package" ] || mv "$package" "$new/var/cache/apt/archives/zz-$(basename "$package")" # unpacked last
+	done
+	rm -rf "$apt"
+fi
 for package in "$new"/var/cache/apt/archives/*.deb; do
 	dpkg-deb --fsys-tarfile "$package" | tar -x --keep-directory-symlink -f - -C "$new"
 done

@@ -186,9 +186,10 @@ CREATE DOMAIN "Weird ""Schema"" $1"."Domain ""$$""" AS "Weird ""Schema"" $1"."En
 COMMENT ON DOMAIN torture.positive IS 'a domain';
 COMMENT ON CONSTRAINT "must be > 0; really" ON DOMAIN torture.positive IS 'a domain constraint''s comment';
 
--- The domain's check needs a function, and the function's argument the domain.
+-- The domain's check needs a function. (One that takes an array of the domain
+-- would make a loop; newer minor releases refuse to alter such a domain.)
 CREATE DOMAIN torture.loop_domain AS text;
-CREATE FUNCTION torture.loop_domain_ok(v text, others torture.loop_domain[] DEFAULT NULL) RETURNS boolean
+CREATE FUNCTION torture.loop_domain_ok(v text) RETURNS boolean
   LANGUAGE sql IMMUTABLE AS 'SELECT v <> ''forbidden''';
 ALTER DOMAIN torture.loop_domain ADD CONSTRAINT loop_domain_check CHECK (torture.loop_domain_ok(VALUE));
 
