@@ -189,7 +189,7 @@ func TestKilledAnywhere(t *testing.T) {
 	const seed = 20
 	draw := rand.New(rand.NewPCG(seed, seed))
 	source := tortureSample.source(t)
-	destination := shards(t, pgtest.Shared(t, 0), 2)
+	destination := shards(t, pgtest.Shared(t, 0), 3)
 	s := setup{source: []endpoint{at(source)}, destination: endpoints(destination)}
 	m := s.manager(t)
 	paths := s.write(t)
