@@ -28,6 +28,9 @@ CREATE PUBLICATION all_tables FOR TABLE kept.published`)
 	s := between(source, destination)
 	s.extra = "\n[schema_sync]\nscope = \"publication\"\n"
 	m := s.manager(t)
+	if d, _, err := m.SchemaDiff(t.Context(), "prod", "prod_new"); pgerror.Code(err) != pgerror.ObjectNotInPrerequisiteState {
+		t.Errorf("before any sync, without a publication to go by, the comparison tells %d differences and %s", len(d), full(err))
+	}
 	_, warnings, err := m.SchemaPlan(t.Context(), request(dump.PostData))
 	if err != nil {
 		t.Fatal(full(err))

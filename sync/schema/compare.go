@@ -16,6 +16,9 @@ func Compare(source *Source, destination *Destination, opts PlanOptions) ([]drif
 	}
 	entries := source.Archive.Entries
 	if opts.OnlyPublished {
+		if err := source.publishes(); err != nil {
+			return nil, err
+		}
 		entries = source.inScope()
 	}
 	all := drift.Compare(entries, destination.Archive.Entries, Rules(source, destination.Shards, opts))

@@ -61,6 +61,9 @@ func Build(source *Source, destination *Destination, opts PlanOptions) (*Plan, e
 		b.byID[e.DumpID] = e
 	}
 	if opts.OnlyPublished {
+		if err := source.publishes(); err != nil {
+			return nil, err
+		}
 		b.scope, b.plan.Left = source.published(b.byID)
 	}
 	b.pairs = drift.Pair(source.Archive.Entries, destination.Archive.Entries)

@@ -332,3 +332,25 @@ func TestPublishedScope(t *testing.T) {
 		t.Errorf("left out (-want +got):\n%s", diff)
 	}
 }
+
+// TestEmptyScopeIsNoPass takes away what scope = "publication" would compare:
+// finding nothing different then would be a pass of a check that never ran.
+func TestEmptyScopeIsNoPass(t *testing.T) {
+	for name, published := range map[string]catalog.Publication{
+		"never synced":        {},
+		"publication is gone": {Name: "all_tables"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := shop()
+			s.Publication = published
+			d := &Destination{Server: config.Server{Cluster: "prod_new"}, Shards: 1, Archive: &dump.Archive{}}
+			opts := PlanOptions{Phase: dump.PreData, OnlyPublished: true}
+			if differences, err := Compare(s, d, opts); err == nil || pgerror.From(err).Hint == "" {
+				t.Errorf("compared with %d differences and the error %v", len(differences), err)
+			}
+			if _, err := Build(s, d, opts); err == nil {
+				t.Error("planned without a publication")
+			}
+		})
+	}
+}

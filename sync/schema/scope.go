@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/pgdrover/pgdrover/dump"
+	"github.com/pgdrover/pgdrover/pgerror"
 	"github.com/pgdrover/pgdrover/sync/catalog"
 )
 
@@ -42,6 +43,21 @@ func (s *Source) published(byID map[int]*dump.Entry) (scope map[int]bool, left [
 		need(e)
 	}
 	return scope, left
+}
+
+// publishes makes sure that there is something to take: an empty scope would
+// compare nothing with nothing and find it equal.
+func (s *Source) publishes() error {
+	if len(s.Publication.Tables) > 0 {
+		return nil
+	}
+	const hint = "SCHEMA_SYNC PRE <source> <destination> <publication>; names one, and scope = \"database\" needs none"
+	if s.Publication.Name == "" {
+		return pgerror.New(pgerror.ObjectNotInPrerequisiteState, "[schema_sync] scope is \"publication\", and no publication is known for %q", s.Server.Cluster).
+			WithDetail("The two databases were never synced.").WithHint(hint)
+	}
+	return pgerror.New(pgerror.UndefinedObject, "publication %q of %q does not exist or lists no tables, and [schema_sync] scope is \"publication\"", s.Publication.Name, s.Server.Cluster).
+		WithHint(hint)
 }
 
 // need takes an entry and everything it depends on.
