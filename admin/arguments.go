@@ -11,6 +11,8 @@ const (
 	fixedArgument                         // as a name, but not $1: it decides about the result's columns
 	parameterArgument                     // name of a session parameter and nothing else
 	wordsArgument                         // all words up to the end
+	slotArgument                          // as a name, but a word that looks like an option of COPY_DATA only in quotes
+	tablesArgument                        // one or more names, each with or without a schema; a comma between them may be left out
 )
 
 // argument is what stands for <name> in a Syntax string. An argument's name
@@ -26,6 +28,9 @@ var arguments = []argument{
 	{"source", nameArgument, "name in [[databases]] of the database that is copied from"},
 	{"destination", nameArgument, "name in [[databases]] of the database that is copied to"},
 	{"publication", nameArgument, "publication on the source that names the tables"},
+	{"slot", slotArgument, "replication slot on the source, made if it is not there; with several source shards the number of the shard follows it"},
+	{"mirror", nameArgument, "name of a mirror, as SHOW MIRRORS has it"},
+	{"tables", tablesArgument, "tables, as schema.table, with blanks or commas between them; the name alone where one schema has it"},
 	{"task", integerArgument, "number of a task, as SHOW TASKS has it in column id"},
 	{"command", wordsArgument, "name of a command, or the words it begins with"},
 	{"name", nameArgument, "name of a setting, as SHOW CONFIG has it"},
@@ -45,3 +50,7 @@ func argumentNamed(name string) (*argument, bool) {
 	}
 	return nil, false
 }
+
+// optionLike are words that are taken for a slot's name only in quotes: who
+// types them means an option.
+var optionLike = []string{"SKIP", "SYNC", "SKIP_SCHEMA", "SYNC_ONLY", "SCHEMA", "ONLY"}

@@ -17,17 +17,48 @@ func commandTable() []*command {
 			example: "SCHEMA_SYNC PRE prod prod_sharded all_tables", run: runSchemaSync, effects: true,
 		},
 		{
+			syntax: "COPY_DATA <source> <destination> <publication> [<slot>] [SKIP SCHEMA] [SYNC ONLY]",
+			help:   "copy schema and rows, then apply every change since, until it is stopped",
+			description: "Starts a task and answers with its number at once: SCHEMA_SYNC PRE, rows, keys and indexes of each table as " +
+				"soon as its rows are there, the rest of SCHEMA_SYNC POST, then the stream of changes. After STOP_TASK, or when its process " +
+				"was lost, the same command goes on with what is missing. SKIP SCHEMA takes the destination's tables as they are. SYNC ONLY " +
+				"ends when the rows are there; the slots stay for REPLICATE. Without a slot's name the mirror's own is used.",
+			role: Admin, columns: copyDataColumns, example: "COPY_DATA prod prod_sharded all_tables", run: runCopyData, effects: true,
+		},
+		{
+			syntax: "REPLICATE <source> <destination> <publication> [<slot>]",
+			help:   "apply the changes of a source, without copying rows",
+			description: "Starts a task and answers with its number at once. It goes on from the position that is recorded on the " +
+				"destination, or begins where the slot does. The rows that were there before have to be on the destination already.",
+			role: Admin, columns: replicateColumns, example: "REPLICATE prod prod_sharded all_tables", run: runReplicate, effects: true,
+		},
+		{
+			syntax: "RESYNC <mirror> [<tables>]",
+			help:   "copy tables of a mirror again while the others go on",
+			description: "Without tables, all that are stopped. What their tables on the destination hold is replaced. The task that works on " +
+				"the mirror does it; if none does, one is started.",
+			role: Admin, columns: resyncColumns, example: `RESYNC prod_to_prod_sharded public.orders, sales."Order Items"`, run: runResync, effects: true,
+		},
+		{
+			syntax: "DROP MIRROR <mirror>",
+			help:   "end a mirror: stop its task, drop its slots, forget its state",
+			description: "The tables on the destination and their rows stay. A slot that was not made here stays too. If a slot cannot " +
+				"be dropped the mirror stays, for nobody else would know of the slot.",
+			role: Admin, columns: dropMirrorColumns, example: "DROP MIRROR prod_to_prod_sharded", run: runDropMirror, effects: true,
+		},
+		{
 			syntax: "WAIT <task>",
 			help:   "wait for a task to end",
-			description: "Tells progress as NOTICEs. The error of a failed task is the error of WAIT. A cancel request, " +
-				"statement_timeout and a lost connection end the waiting, not the task.",
+			description: "Tells progress as NOTICEs. The error of a failed task is the error of WAIT, and so is that it was stopped: a task that " +
+				"replicates has no other end. A cancel request, statement_timeout and a lost connection end the waiting, not the task.",
 			role: Admin, columns: waitColumns, example: "WAIT 7", run: runWait, waits: true,
 		},
 		{
-			syntax:      "STOP_TASK <task>",
-			help:        "ask a task to stop",
-			description: "Statements in flight are cancelled. The same command that began the task goes on from there.",
-			role:        Admin, columns: stopTaskColumns, example: "STOP_TASK 7", run: runStopTask, effects: true,
+			syntax: "STOP_TASK <task>",
+			help:   "ask a task to stop",
+			description: "Statements in flight are cancelled; a stream ends after the transaction that is being applied. Slots and positions are " +
+				"kept: the same command that began the task goes on from there.",
+			role: Admin, columns: stopTaskColumns, example: "STOP_TASK 7", run: runStopTask, effects: true,
 		},
 		{
 			syntax:      "RELOAD",
@@ -56,8 +87,39 @@ func commandTable() []*command {
 		{
 			syntax:      "SHOW TASKS",
 			help:        "tasks and their parts, newest first",
-			description: "One row for each task, with its number in id, and below it one for each of its subtasks.",
+			description: "One row for each task, with its number in id, and below it one for each of its subtasks: shards of the destination, and streams from shards of the source.",
 			role:        Reader, columns: taskColumns, tag: "SHOW", example: "SHOW TASKS", run: runShowTasks,
+		},
+		{
+			syntax:      "SHOW MIRRORS",
+			help:        "mirrors: which databases are kept in sync, and how far behind",
+			description: "One row for each pair of databases that SCHEMA_SYNC, COPY_DATA or REPLICATE has worked on, until DROP MIRROR.",
+			role:        Reader, columns: mirrorColumns, tag: "SHOW", example: "SHOW MIRRORS", run: runShowMirrors,
+		},
+		{
+			syntax:      "SHOW MIRROR <mirror>",
+			help:        "the tables of a mirror, their states, and the way out of what stopped them",
+			description: "One row for each table on each shard of the source.",
+			role:        Reader, columns: mirrorTableColumns, tag: "SHOW", example: "SHOW MIRROR prod_to_prod_sharded", run: runShowMirror,
+		},
+		{
+			syntax:      "SHOW TABLE_COPIES",
+			help:        "copies of tables: those that run, wait and have ended",
+			description: "One row for each table on each shard of the source. The columns up to sql are PgDog's; rows stay when the copy has ended.",
+			role:        Reader, columns: tableCopyColumns, tag: "SHOW", example: "SHOW TABLE_COPIES", run: runShowTableCopies,
+		},
+		{
+			syntax:      "SHOW STREAMS",
+			help:        "streams of changes, with their positions",
+			description: "One row for each shard of each mirror's source, as it was last recorded.",
+			role:        Reader, columns: streamColumns, tag: "SHOW", example: "SHOW STREAMS", run: runShowStreams,
+		},
+		{
+			syntax: "SHOW REPLICATION_SLOTS",
+			help:   "replication slots of mirrors, and those that were left behind",
+			description: "Asks every primary of [[databases]]. The columns up to last_transaction_ms are PgDog's. A slot that bears " +
+				"our name and belongs to no mirror is an orphan.",
+			role: Reader, columns: slotColumns, tag: "SHOW", example: "SHOW REPLICATION_SLOTS", run: runShowReplicationSlots,
 		},
 		{
 			syntax:      "SHOW SCHEMA_DIFF <source> <destination>",

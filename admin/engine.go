@@ -25,11 +25,11 @@ type Engine interface {
 	SchemaPlan(ctx context.Context, request mirror.SchemaSyncRequest) ([]schema.Statement, []*pgerror.Error, error)
 	// SchemaDiff compares two databases' schemas.
 	SchemaDiff(ctx context.Context, source, destination string) ([]drift.Difference, []*pgerror.Error, error)
-	// Wait returns when the task has ended, or with ctx's error. It calls
-	// progress, not more often than a reader can follow, from any goroutine;
-	// calls after Wait has returned are ignored. progress blocks while the
-	// client does not read, so it is called without holding what others need.
-	Wait(ctx context.Context, id mirror.TaskID, progress func(message string)) (mirror.Task, error)
+	// Watch returns when the task has ended, or with ctx's error. It calls tell
+	// whenever the task has changed, from any goroutine; calls after Watch has
+	// returned are ignored. tell blocks while the client does not read, so it is
+	// called without holding what others need.
+	Watch(ctx context.Context, id mirror.TaskID, tell func(mirror.Task)) (mirror.Task, error)
 	// StopTask asks a task to end; 42704 if there is none of that number.
 	StopTask(ctx context.Context, id mirror.TaskID) error
 	// Tasks gives all tasks known, newest first.
@@ -37,6 +37,24 @@ type Engine interface {
 	// Statements gives the statements of the newest schema sync of every
 	// mirror, in the order in which they are to be shown.
 	Statements(ctx context.Context) ([]mirror.StatementRow, []*pgerror.Error, error)
+	// CopyData starts COPY_DATA or REPLICATE and returns at once. The task does
+	// not end with ctx.
+	CopyData(ctx context.Context, request mirror.CopyDataRequest) (mirror.Started, error)
+	// Resync has tables of a mirror copied again: those named, as "schema.table"
+	// without quotes or by their names alone; without names, those stopped.
+	Resync(ctx context.Context, name string, tables []string) (mirror.Started, error)
+	// DropMirror ends a mirror; 42704 if there is none of that name.
+	DropMirror(ctx context.Context, name string) (mirror.DropMirrorReport, error)
+	// Mirrors gives all mirrors, in the order in which they are to be shown; so
+	// do the next three.
+	Mirrors(ctx context.Context) ([]mirror.MirrorRow, []*pgerror.Error, error)
+	// MirrorTables gives the tables of a mirror; 42704 if there is none of that
+	// name.
+	MirrorTables(ctx context.Context, name string) ([]mirror.MirrorTableRow, []*pgerror.Error, error)
+	// TableCopies gives the copies that run, wait and have ended.
+	TableCopies(ctx context.Context) ([]mirror.TableCopyRow, []*pgerror.Error, error)
+	// Slots gives the replication slots of mirrors, and orphans.
+	Slots(ctx context.Context) ([]mirror.SlotRow, []*pgerror.Error, error)
 	// Probe connects to a database of [[databases]] or a URL and gives the time
 	// that took.
 	Probe(ctx context.Context, target string) (time.Duration, error)

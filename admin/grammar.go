@@ -54,8 +54,8 @@ func (g *grammar) parse(source string, tokens []token) (*statement, error) {
 // there, and which of that is near to what does.
 func (g *grammar) syntaxError(source string, m *matcher) error {
 	at := m.tokens[m.farthest]
-	if m.farthest == 0 {
-		return g.unknownCommand(source, at)
+	if m.farthest == 0 || m.farthest == 1 && isSQL(m.tokens, m.expected) {
+		return g.unknownCommand(source, m.tokens[0])
 	}
 	if e := g.misspelledTopic(source, m.tokens); e != nil {
 		return e
@@ -120,6 +120,13 @@ var sqlVerbs = []string{
 	"DROP", "EXECUTE", "EXPLAIN", "FETCH", "GRANT", "INSERT", "LISTEN", "LOCK", "MERGE", "MOVE", "NOTIFY",
 	"PREPARE", "REASSIGN", "REFRESH", "REINDEX", "REVOKE", "SECURITY", "TABLE", "TRUNCATE", "UPDATE", "VACUUM",
 	"VALUES", "WITH",
+}
+
+// isSQL tells whether a statement begins as one of SQL does whose first word is
+// a command's too: DROP TABLE is not a misspelled DROP MIRROR.
+func isSQL(tokens []token, expected []string) bool {
+	return tokens[0].kind == wordToken && slices.ContainsFunc(sqlVerbs, tokens[0].is) &&
+		tokens[1].kind == wordToken && nearest(tokens[1].text, keywordsOf(expected)) == ""
 }
 
 // keywordsOf leaves out what is no keyword: <name>, "end of command".

@@ -135,6 +135,19 @@ func TestParse(t *testing.T) {
 		{`SCHEMA_SYNC POST_CUTOVER "DRY" "RUN" dry no owner dry run`, `SCHEMA_SYNC POST_CUTOVER destination=RUN publication=dry source=DRY +DRY RUN +NO OWNER`},
 		{`SCHEMA_SYNC POST a b c NO PRIVILEGES IGNORE ERRORS NO OWNER DRY RUN`, `SCHEMA_SYNC POST destination=b publication=c source=a +DRY RUN +IGNORE ERRORS +NO OWNER +NO PRIVILEGES`},
 		{`SCHEMA_SYNC CUTOVER $2 $1 my-pub`, `SCHEMA_SYNC CUTOVER destination=$1 publication=my-pub source=$2`},
+		{`COPY_DATA prod prod_new p`, `COPY_DATA destination=prod_new publication=p source=prod`},
+		{`copy_data A "B c" 'd''e' my_slot sync only skip schema`, `COPY_DATA destination=B c publication=d'e slot=my_slot source=A +<slot> +SKIP SCHEMA +SYNC ONLY`},
+		{`COPY_DATA a b c SKIP SCHEMA`, `COPY_DATA destination=b publication=c source=a +SKIP SCHEMA`},
+		{`COPY_DATA a b c "sync" SYNC ONLY`, `COPY_DATA destination=b publication=c slot=sync source=a +<slot> +SYNC ONLY`},
+		{`COPY_DATA a b skip $1`, `COPY_DATA destination=b publication=skip slot=$1 source=a +<slot>`},
+		{`REPLICATE a b c 'Weird ""Slot"" $1'`, `REPLICATE destination=b publication=c slot=Weird ""Slot"" $1 source=a +<slot>`},
+		{`RESYNC m`, `RESYNC mirror=m`},
+		{`RESYNC m public.orders sales."Order Items","A"."B", 'x.y' $1 Z`, `RESYNC mirror=m tables=[public.orders sales.Order Items A.B x.y $1 Z] +<tables>`},
+		{`RESYNC 'm' ("s"."t", u)`, `RESYNC mirror=m tables=[s.t u] +<tables>`},
+		{`DROP MIRROR "Weird ""Name"" $1"`, `DROP MIRROR mirror=Weird "Name" $1`},
+		{`SHOW MIRROR a_to_b`, `SHOW MIRROR mirror=a_to_b`},
+		{`SHOW MIRRORS`, `SHOW MIRRORS`},
+		{`SHOW HELP drop mirror`, `SHOW HELP command=drop mirror +<command>`},
 		{`WAIT -- which?
 			7`, `WAIT task=7`},
 		{`WAIT ('7'::int8)`, `WAIT task=7`},
@@ -174,6 +187,13 @@ func summary(s *statement) string {
 		if v.parameter > 0 {
 			v.text = fmt.Sprintf("$%d", v.parameter)
 		}
+		if v.list != nil {
+			var texts []string
+			for _, element := range v.list {
+				texts = append(texts, element.text)
+			}
+			v.text = "[" + strings.Join(texts, " ") + "]"
+		}
 		arguments = append(arguments, name+"="+v.text)
 	}
 	for name := range s.options {
@@ -210,6 +230,22 @@ func TestSyntaxErrors(t *testing.T) {
 		{`STOP_TASK $0`, "42P02", 11, `there is no parameter $0`, ``},
 		{`STOP_TASK $65536`, "42P02", 11, `there is no parameter $65536`, ``},
 		{`INSERT INTO t VALUES (1)`, "0A000", 1, `INSERT is not supported: this is the admin database`, `SHOW HELP`},
+		{`COPY_DATA a b`, "42601", 14, `syntax error at end of input`, `Syntax: COPY_DATA <source>`},
+		{`COPY_DATA a b c sync`, "42601", 21, `syntax error at end of input`, `Syntax: COPY_DATA <source>`},
+		{`COPY_DATA a b c skip_schema`, "42601", 17, `syntax error at or near "skip_schema"`, `Syntax: COPY_DATA <source>`},
+		{`COPY_DATA a b c s SKIP SHEMA`, "42601", 24, `syntax error at or near "SHEMA"`, `Perhaps you meant SCHEMA. Syntax: COPY_DATA`},
+		{`COPY_DATA a b c s t`, "42601", 19, `syntax error at or near "t"`, `Syntax: COPY_DATA`},
+		{`REPLICATE a b c s SYNC ONLY`, "42601", 19, `syntax error at or near "SYNC"`, `Syntax: REPLICATE`},
+		{`COPY a TO STDOUT`, "0A000", 1, `COPY is not supported: this is the admin database`, `SHOW HELP`},
+		{`DROP TABLE t`, "0A000", 1, `DROP is not supported: this is the admin database`, `SHOW HELP`},
+		{`DROP MIROR t`, "42601", 6, `syntax error at or near "MIROR"`, `Perhaps you meant MIRROR.`},
+		{`DROP`, "42601", 5, `syntax error at end of input`, `SHOW HELP`},
+		{`DROP MIRROR`, "42601", 12, `syntax error at end of input`, `Syntax: DROP MIRROR <mirror>`},
+		{`RESYNC m a,`, "42601", 11, `syntax error at or near ","`, `Syntax: RESYNC <mirror>`},
+		{`RESYNC m a. b`, "42601", 11, `syntax error at or near "."`, `Syntax: RESYNC <mirror>`},
+		{`RESYNC m "a".`, "42601", 13, `syntax error at or near "."`, `Syntax: RESYNC <mirror>`},
+		{`SHOW MIRRORS m`, "42601", 14, `syntax error at or near "m"`, `Syntax: SHOW MIRRORS`},
+		{`SHOW MIROR m`, "42601", 6, `unknown SHOW topic "MIROR"`, `Perhaps you meant SHOW MIRROR`},
 		{`SET x`, "42601", 6, `syntax error at end of input`, `Syntax: SET <name>`},
 	} {
 		_, err := parsed(g, test.text)

@@ -18,16 +18,16 @@ import (
 func TestCancelWait(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
-	waiting := make(chan func(string), 1)
-	s.engine.wait = func(ctx context.Context, _ mirror.TaskID, progress func(string)) (mirror.Task, error) {
-		progress("3 of 10 statements done")
-		waiting <- progress
+	waiting := make(chan func(mirror.Task), 1)
+	s.engine.watch = func(ctx context.Context, _ mirror.TaskID, tell func(mirror.Task)) (mirror.Task, error) {
+		tell(mirror.Task{ID: 7, State: mirror.Running, Done: 3, Total: 10})
+		waiting <- tell
 		<-ctx.Done()
 		return mirror.Task{}, ctx.Err()
 	}
 	c := s.connect("admin", nil).ready()
 	c.send(&pgproto3.Query{String: "WAIT 7"})
-	progress := within(t, waiting, "WAIT")
+	tell := within(t, waiting, "WAIT")
 	c.until("NOTICE:00000")
 	s.mu.Lock()
 	cancel := s.cancels[c.pid]
@@ -40,8 +40,8 @@ func TestCancelWait(t *testing.T) {
 		t.Fatalf("got %+v, %v", m, err)
 	}
 	c.until("Z:I")
-	cancel()             // nothing runs: nothing happens
-	progress("too late") // likewise
+	cancel()                                                // nothing runs: nothing happens
+	tell(mirror.Task{State: mirror.Running, Inner: "late"}) // likewise
 	if got := c.query("SHOW VERSION"); got != "T:version D:pgdrover 0.1.0 C:SHOW Z:I" {
 		t.Errorf("after cancel: %s", got)
 	}
@@ -50,7 +50,7 @@ func TestCancelWait(t *testing.T) {
 func TestStatementTimeout(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
-	s.engine.wait = func(ctx context.Context, _ mirror.TaskID, _ func(string)) (mirror.Task, error) {
+	s.engine.watch = func(ctx context.Context, _ mirror.TaskID, _ func(mirror.Task)) (mirror.Task, error) {
 		<-ctx.Done()
 		return mirror.Task{}, ctx.Err()
 	}
@@ -77,7 +77,7 @@ func TestClientLeaves(t *testing.T) {
 			t.Parallel()
 			s := startServer(t)
 			waiting, released := make(chan struct{}, 1), make(chan error, 1)
-			s.engine.wait = func(ctx context.Context, _ mirror.TaskID, _ func(string)) (mirror.Task, error) {
+			s.engine.watch = func(ctx context.Context, _ mirror.TaskID, _ func(mirror.Task)) (mirror.Task, error) {
 				waiting <- struct{}{}
 				<-ctx.Done()
 				released <- context.Cause(ctx)
@@ -127,7 +127,7 @@ func TestServerStops(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	waiting := make(chan struct{}, 1)
-	s.engine.wait = func(ctx context.Context, _ mirror.TaskID, _ func(string)) (mirror.Task, error) {
+	s.engine.watch = func(ctx context.Context, _ mirror.TaskID, _ func(mirror.Task)) (mirror.Task, error) {
 		waiting <- struct{}{}
 		<-ctx.Done()
 		return mirror.Task{}, ctx.Err()
@@ -224,7 +224,7 @@ func TestManyMessagesAhead(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	waiting, proceed := make(chan struct{}, 1), make(chan struct{})
-	s.engine.wait = func(context.Context, mirror.TaskID, func(string)) (mirror.Task, error) {
+	s.engine.watch = func(context.Context, mirror.TaskID, func(mirror.Task)) (mirror.Task, error) {
 		waiting <- struct{}{}
 		<-proceed
 		return mirror.Task{ID: 1, State: mirror.Finished}, nil
@@ -285,7 +285,7 @@ func FuzzSession(f *testing.F) {
 		f.Add(seed)
 	}
 	s := startServer(f)
-	s.engine.wait = func(context.Context, mirror.TaskID, func(string)) (mirror.Task, error) {
+	s.engine.watch = func(context.Context, mirror.TaskID, func(mirror.Task)) (mirror.Task, error) {
 		return mirror.Task{State: mirror.Failed}, nil
 	}
 	s.engine.stopTask = func(mirror.TaskID) error { return nil }

@@ -138,8 +138,13 @@ func (m *matcher) argumentEnd(kind argumentKind, at int) int {
 	if _, known := parameterNamed(first.text); kind == parameterArgument && !known {
 		return at
 	}
+	if kind == slotArgument && slices.ContainsFunc(optionLike, first.is) {
+		return at
+	}
 	end := at + 1
 	switch kind {
+	case tablesArgument:
+		end = m.tablesEnd(at)
 	case textArgument:
 		for m.tokens[end].kind != endToken && m.tokens[end].start == m.tokens[end-1].end {
 			end++
@@ -154,6 +159,32 @@ func (m *matcher) argumentEnd(kind argumentKind, at int) int {
 		}
 	}
 	return end
+}
+
+// tablesEnd gives the token after the last of the tables that begin at at.
+func (m *matcher) tablesEnd(at int) int {
+	for end := m.tableEnd(at); ; {
+		next := end
+		if m.tokens[next].is(",") {
+			next++
+		}
+		if !m.tokens[next].isValue() {
+			return end
+		}
+		end = m.tableEnd(next)
+	}
+}
+
+// tableEnd gives the token after the table that begins at at: the unquoted
+// schema.table is one word, with a quote in it there are three tokens.
+func (m *matcher) tableEnd(at int) int {
+	if !m.tokens[at+1].is(".") || m.tokens[at+1].start != m.tokens[at].end {
+		return at + 1
+	}
+	if name := m.tokens[at+2]; name.isValue() && name.start == m.tokens[at+1].end {
+		return at + 3
+	}
+	return at + 1
 }
 
 // fail notes what was expected at a token that did not fit.

@@ -67,8 +67,8 @@ func TestPgx(t *testing.T) {
 			s.engine.schemaSync = func(mirror.SchemaSyncRequest) (mirror.Started, error) {
 				return mirror.Started{Task: 41, Warnings: []*pgerror.Error{warning}}, nil
 			}
-			s.engine.wait = func(_ context.Context, id mirror.TaskID, progress func(string)) (mirror.Task, error) {
-				progress("half")
+			s.engine.watch = func(_ context.Context, id mirror.TaskID, tell func(mirror.Task)) (mirror.Task, error) {
+				tell(mirror.Task{ID: id, State: mirror.Running, Inner: "syncing tables", Done: 2, Total: 4})
 				task := finishedTasks()[0]
 				task.ID = id
 				return task, nil
@@ -79,7 +79,7 @@ func TestPgx(t *testing.T) {
 			checkPgxAnswers(t, conn)
 			checkPgxErrors(t, conn)
 			if diff := cmp.Diff([]string{
-				"WARNING 2 tables have no primary key", "WARNING 2 tables have no primary key", "NOTICE half",
+				"WARNING 2 tables have no primary key", "WARNING 2 tables have no primary key", "NOTICE task 7: syncing tables, 50% of 4 statements",
 			}, notices); diff != "" {
 				t.Errorf("notices: %s", diff)
 			}
@@ -108,18 +108,24 @@ func checkPgxAnswers(t *testing.T, conn *pgx.Conn) {
 			"elapsed": "1d 02:03:04:005", "elapsed_ms": int64(93784005), "mirror": "a_to_b", "runner": "pgdrover 0.1.0 on host, process 1",
 			"done": int64(2), "total": int64(3), "failed": int64(1), "percent": 66.7,
 			"sqlstate": "42P07", "error": `relation "a" exists`, "detail": "It differs.", "hint": "SHOW SCHEMA_DIFF a b",
+			"rows": nil, "total_rows": nil, "bytes": nil, "total_bytes": nil, "copy_percent": nil, "lag": nil, "lag_ms": nil, "lag_bytes": nil,
+			"transactions_per_sec": nil, "rows_per_sec": nil,
 		},
 		{
 			"id": nil, "scope": "subtask", "type": "shard 0", "status": "finished", "inner_status": nil,
 			"started_at": "2026-03-04 05:06:07.089 UTC", "updated_at": "2026-03-04 05:06:07.089 UTC",
 			"elapsed": "00:00:00:000", "elapsed_ms": int64(0), "mirror": "a_to_b", "runner": "pgdrover 0.1.0 on host, process 1",
 			"done": int64(1), "total": int64(1), "failed": int64(0), "percent": 100.0, "sqlstate": nil, "error": nil, "detail": nil, "hint": nil,
+			"rows": nil, "total_rows": nil, "bytes": nil, "total_bytes": nil, "copy_percent": nil, "lag": nil, "lag_ms": nil, "lag_bytes": nil,
+			"transactions_per_sec": nil, "rows_per_sec": nil,
 		},
 		{
 			"id": int64(1), "scope": "root", "type": "schema_sync(pre) a -> b", "status": "interrupted", "inner_status": nil,
 			"started_at": "2026-03-04 05:06:07.089 UTC", "updated_at": "2026-03-05 07:09:11.094 UTC",
 			"elapsed": "1d 02:03:04:005", "elapsed_ms": int64(93784005), "mirror": "a_to_b", "runner": nil,
 			"done": int64(0), "total": int64(0), "failed": int64(0), "percent": nil, "sqlstate": nil, "error": nil, "detail": nil, "hint": nil,
+			"rows": nil, "total_rows": nil, "bytes": nil, "total_bytes": nil, "copy_percent": nil, "lag": nil, "lag_ms": nil, "lag_bytes": nil,
+			"transactions_per_sec": nil, "rows_per_sec": nil,
 		},
 	}
 	if diff := cmp.Diff(want, tasks); diff != "" {
@@ -174,7 +180,7 @@ func TestPgxCancel(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	waiting := make(chan struct{}, 1)
-	s.engine.wait = func(ctx context.Context, _ mirror.TaskID, _ func(string)) (mirror.Task, error) {
+	s.engine.watch = func(ctx context.Context, _ mirror.TaskID, _ func(mirror.Task)) (mirror.Task, error) {
 		waiting <- struct{}{}
 		<-ctx.Done()
 		return mirror.Task{}, ctx.Err()

@@ -72,8 +72,8 @@ func busyServer(t *testing.T) *adminServer {
 			{Task: 7, Database: "prod_sharded", User: "owner", Phase: dump.PostData, Kind: "statement", State: "pending", SQL: "COMMENT ..."},
 		}, nil, nil
 	}
-	s.engine.wait = func(_ context.Context, id mirror.TaskID, progress func(string)) (mirror.Task, error) {
-		progress("1 of 2 statements done")
+	s.engine.watch = func(_ context.Context, id mirror.TaskID, tell func(mirror.Task)) (mirror.Task, error) {
+		tell(mirror.Task{ID: id, State: mirror.Running, Inner: "syncing tables", Done: 1, Total: 2})
 		task := finishedTasks()[0]
 		task.ID = id
 		if id == 1 {

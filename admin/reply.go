@@ -38,14 +38,18 @@ func (c *console) notify(severity string, e *pgerror.Error) {
 	_ = c.out.Flush() // a broken connection shows at the next write that matters
 }
 
-// warn sends what the engine found without failing.
+// warn sends what the engine found without failing. What has the SQLSTATE of
+// success is a NOTICE.
 func (c *console) warn(warnings []*pgerror.Error) {
 	for _, w := range warnings {
-		out := *w
-		if out.Code == "" {
+		out, severity := *w, "WARNING"
+		switch out.Code {
+		case "":
 			out.Code = warning
+		case successfulCompletion:
+			severity = "NOTICE"
 		}
-		c.notify("WARNING", &out)
+		c.notify(severity, &out)
 	}
 }
 

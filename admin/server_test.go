@@ -30,11 +30,19 @@ type engineStub struct {
 	schemaSync func(mirror.SchemaSyncRequest) (mirror.Started, error)
 	schemaPlan func(mirror.SchemaSyncRequest) ([]schema.Statement, []*pgerror.Error, error)
 	schemaDiff func(source, destination string) ([]drift.Difference, []*pgerror.Error, error)
-	wait       func(context.Context, mirror.TaskID, func(string)) (mirror.Task, error)
+	watch      func(context.Context, mirror.TaskID, func(mirror.Task)) (mirror.Task, error)
 	stopTask   func(mirror.TaskID) error
 	tasks      func() ([]mirror.Task, []*pgerror.Error, error)
 	statements func() ([]mirror.StatementRow, []*pgerror.Error, error)
 	probe      func(string) (time.Duration, error)
+
+	copyData     func(mirror.CopyDataRequest) (mirror.Started, error)
+	resync       func(name string, tables []string) (mirror.Started, error)
+	dropMirror   func(name string) (mirror.DropMirrorReport, error)
+	mirrors      func() ([]mirror.MirrorRow, []*pgerror.Error, error)
+	mirrorTables func(name string) ([]mirror.MirrorTableRow, []*pgerror.Error, error)
+	tableCopies  func() ([]mirror.TableCopyRow, []*pgerror.Error, error)
+	slots        func() ([]mirror.SlotRow, []*pgerror.Error, error)
 }
 
 func (e *engineStub) SchemaSync(_ context.Context, r mirror.SchemaSyncRequest) (mirror.Started, error) {
@@ -46,8 +54,29 @@ func (e *engineStub) SchemaPlan(_ context.Context, r mirror.SchemaSyncRequest) (
 func (e *engineStub) SchemaDiff(_ context.Context, source, destination string) ([]drift.Difference, []*pgerror.Error, error) {
 	return e.schemaDiff(source, destination)
 }
-func (e *engineStub) Wait(ctx context.Context, id mirror.TaskID, progress func(string)) (mirror.Task, error) {
-	return e.wait(ctx, id, progress)
+func (e *engineStub) Watch(ctx context.Context, id mirror.TaskID, tell func(mirror.Task)) (mirror.Task, error) {
+	return e.watch(ctx, id, tell)
+}
+func (e *engineStub) CopyData(_ context.Context, r mirror.CopyDataRequest) (mirror.Started, error) {
+	return e.copyData(r)
+}
+func (e *engineStub) Resync(_ context.Context, name string, tables []string) (mirror.Started, error) {
+	return e.resync(name, tables)
+}
+func (e *engineStub) DropMirror(_ context.Context, name string) (mirror.DropMirrorReport, error) {
+	return e.dropMirror(name)
+}
+func (e *engineStub) Mirrors(context.Context) ([]mirror.MirrorRow, []*pgerror.Error, error) {
+	return e.mirrors()
+}
+func (e *engineStub) MirrorTables(_ context.Context, name string) ([]mirror.MirrorTableRow, []*pgerror.Error, error) {
+	return e.mirrorTables(name)
+}
+func (e *engineStub) TableCopies(context.Context) ([]mirror.TableCopyRow, []*pgerror.Error, error) {
+	return e.tableCopies()
+}
+func (e *engineStub) Slots(context.Context) ([]mirror.SlotRow, []*pgerror.Error, error) {
+	return e.slots()
 }
 func (e *engineStub) StopTask(_ context.Context, id mirror.TaskID) error { return e.stopTask(id) }
 func (e *engineStub) Tasks(context.Context) ([]mirror.Task, []*pgerror.Error, error) {

@@ -180,6 +180,7 @@ func TestSet(t *testing.T) {
 		"SET schema_sync.index_jobs TO many": "22023 at 5: ",
 		"SHOW CONFIG prot":                   "42704 at 13: Perhaps you meant port.",
 		"SHOW TASKZ":                         "42601 at 6: Perhaps you meant SHOW TASKS.",
+		"SHOW MIRROR":                        "42601 at 12: Syntax: SHOW MIRROR <mirror>",
 		"SHOW HELP TASKZ":                    "42601 at 11: ",
 		"SELECT * FROM orders":               "0A000 at ",
 		"WAIT seven":                         "22P02 at 6: ",

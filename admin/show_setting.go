@@ -16,6 +16,10 @@ func describeShowSetting(c *console, s *statement) error {
 		s.columns = []Column{{Name: setting.Name, Type: Text}}
 		return nil
 	}
+	if syntax := c.server.grammar.syntaxFor(s.tokens); syntax != "" { // SHOW MIRROR without a name
+		return pgerror.New(pgerror.SyntaxError, "syntax error at end of input").At(s.at(s.tokens[len(s.tokens)-1].end)).
+			WithHint("Syntax: %s", syntax)
+	}
 	e := pgerror.New(pgerror.SyntaxError, "unknown SHOW topic or setting \"%s\"", written.text).At(s.at(written.start))
 	topics := c.server.grammar.topics()
 	candidates := slices.Concat(topics, c.settingNames())

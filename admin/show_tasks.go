@@ -1,9 +1,11 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/pgdrover/pgdrover/pgerror"
@@ -30,6 +32,16 @@ var taskColumns = []Column{
 	{"error", Text, "its message"},
 	{"detail", Text, "its DETAIL"},
 	{"hint", Text, "its HINT"},
+	{"rows", Int8, "rows copied; NULL if the task copies none"},
+	{"total_rows", Int8, "rows to copy, an estimate"},
+	{"bytes", Int8, "bytes copied"},
+	{"total_bytes", Int8, "bytes to copy, an estimate"},
+	{"copy_percent", Float8, "bytes of total_bytes"},
+	{"lag", Text, "age of the oldest transaction that is not applied, HH:MM:SS:mmm; NULL while nothing streams"},
+	{"lag_ms", Int8, "the same in milliseconds"},
+	{"lag_bytes", Int8, "WAL of the source that is not applied; of several shards, the most"},
+	{"transactions_per_sec", Float8, "applied, over the last seconds"},
+	{"rows_per_sec", Float8, "applied, over the last seconds"},
 }
 
 // runShowTasks is SHOW TASKS.
@@ -55,7 +67,22 @@ func taskRow(t mirror.Task) []any {
 		int64(t.ID), "root", t.Type, taskStatus(t.State, t.Error), orNull(t.Inner), timeText(t.StartedAt), timeText(t.UpdatedAt),
 		elapsedText(elapsed), elapsed.Milliseconds(), t.Mirror, orNull(t.Runner), t.Done, t.Total, t.Failed, percent(t.Done, t.Total),
 	}
-	return append(row, errorFields(t.Error)...)
+	transactions, applied := rates(t.Streams)
+	row = append(append(row, errorFields(t.Error)...), copyFields(t)...)
+	return append(append(row, lagFields(t.LagBytes, &t.Lag)...), transactions, applied)
+}
+
+// copyFields gives what a task has copied, NULL if it copies nothing.
+func copyFields(t mirror.Task) []any {
+	if t.TotalBytes == 0 && t.Rows == 0 {
+		return []any{nil, nil, nil, nil, nil}
+	}
+	var copied any
+	if t.TotalBytes > 0 {
+		percent := min(float64(t.Bytes)*100/float64(t.TotalBytes), 100)
+		copied = cutOff(&percent)
+	}
+	return []any{t.Rows, t.TotalRows, t.Bytes, t.TotalBytes, copied}
 }
 
 func subtaskRow(t mirror.Task, s mirror.Subtask) []any {
@@ -64,7 +91,28 @@ func subtaskRow(t mirror.Task, s mirror.Subtask) []any {
 		nil, "subtask", s.Type, taskStatus(s.State, s.Error), orNull(s.Inner), timeText(s.StartedAt), timeText(s.UpdatedAt),
 		elapsedText(elapsed), elapsed.Milliseconds(), t.Mirror, orNull(t.Runner), s.Done, s.Total, s.Failed, percent(s.Done, s.Total),
 	}
-	return append(row, errorFields(s.Error)...)
+	stream := streamOf(t, s)
+	if stream == nil {
+		row = append(row, errorFields(s.Error)...)
+		return append(row, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil)
+	}
+	// What it waits for is told as long as it has not ended with an error.
+	row = append(append(row, errorFields(cmp.Or(s.Error, stream.Error))...), nil, nil, nil, nil, nil)
+	return append(append(row, lagFields(stream.LagBytes, stream.Lag)...), perSecond(stream.TransactionsPerSec), perSecond(stream.RowsPerSec))
+}
+
+// firstStream is where the engine numbers the subtasks of streams from: the
+// shard of the source, above it.
+const firstStream = 100_000
+
+// streamOf gives the stream that a subtask is about, nil if it is about none or
+// nothing streams.
+func streamOf(t mirror.Task, s mirror.Subtask) *mirror.StreamRow {
+	i := slices.IndexFunc(t.Streams, func(stream mirror.StreamRow) bool { return stream.Shard == s.Shard-firstStream })
+	if i < 0 {
+		return nil
+	}
+	return &t.Streams[i]
 }
 
 func taskElapsed(t mirror.Task) time.Duration {

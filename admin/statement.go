@@ -26,7 +26,8 @@ type value struct {
 	text      string
 	parameter int // 1-based, 0 if text holds
 	isDefault bool
-	start     int // byte in the source
+	start     int     // byte in the source
+	list      []value // of a tablesArgument
 }
 
 // isDryRun tells whether a command that changes something only tells what.
@@ -50,8 +51,11 @@ type call struct {
 
 // text gives the argument's text, "" if it was left out.
 func (c call) text(name string) (string, error) {
-	v, given := c.arguments[name]
-	if !given || v.parameter == 0 {
+	return c.valueText(name, c.arguments[name])
+}
+
+func (c call) valueText(name string, v value) (string, error) {
+	if v.parameter == 0 {
 		return v.text, nil
 	}
 	if v.parameter > len(c.parameters) {
@@ -72,6 +76,19 @@ func (c call) texts(names ...string) ([]string, error) {
 		if texts[i], err = c.text(name); err != nil {
 			return nil, err
 		}
+	}
+	return texts, nil
+}
+
+// list gives the elements of an argument, none if it was left out.
+func (c call) list(name string) ([]string, error) {
+	var texts []string
+	for _, v := range c.arguments[name].list {
+		text, err := c.valueText(name, v)
+		if err != nil {
+			return nil, err
+		}
+		texts = append(texts, text)
 	}
 	return texts, nil
 }
@@ -120,6 +137,10 @@ func newStatement(source string, tokens []token, command *command, caught *captu
 func (s *statement) value(c *capture) value {
 	first, last := s.tokens[c.first], s.tokens[c.end-1]
 	v := value{text: first.text, start: first.start}
+	if c.argument.kind == tablesArgument {
+		v.list = s.tableValues(c)
+		return v
+	}
 	if c.end-c.first > 1 {
 		v.text = s.source[first.start:last.end]
 		return v
@@ -129,6 +150,25 @@ func (s *statement) value(c *capture) value {
 	}
 	v.isDefault = first.is("DEFAULT")
 	return v
+}
+
+// tableValues reads the tables of one argument, quotes removed.
+func (s *statement) tableValues(c *capture) []value {
+	var list []value
+	for i := c.first; i < c.end; i++ {
+		t := s.tokens[i]
+		switch {
+		case t.is(","):
+		case t.is("."): // in the middle of a name
+			i++
+			list[len(list)-1].text += "." + s.tokens[i].text
+		case t.kind == parameterToken:
+			list = append(list, value{text: t.text, parameter: parameterNumber(t), start: t.start})
+		default:
+			list = append(list, value{text: t.text, start: t.start})
+		}
+	}
+	return list
 }
 
 // The OIDs of pg_type that parameters have unless the client says another.

@@ -4,8 +4,10 @@ import (
 	"context"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/pgdrover/pgdrover/pgerror"
+	"github.com/pgdrover/pgdrover/progress"
 	"github.com/pgdrover/pgdrover/sync/mirror"
 )
 
@@ -22,9 +24,9 @@ func runWait(ctx context.Context, c *console, call call) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	p := &progress{console: c}
-	task, err := c.server.options.Engine.Wait(ctx, mirror.TaskID(number), p.tell)
-	p.close()
+	n := &notices{console: c}
+	task, err := c.server.options.Engine.Watch(ctx, mirror.TaskID(number), n.tell)
+	n.close()
 	if err != nil && ctx.Err() != nil {
 		return result{}, pgerror.New(pgerror.QueryCanceled, "%w", err).
 			WithDetail("Task %d goes on; only the waiting was ended.", number).
@@ -70,23 +72,33 @@ func taskFailure(task mirror.Task) error {
 	return &e
 }
 
-// progress sends the engine's lines to the client while WAIT runs. The engine
-// may call from any goroutine; nothing is sent after close.
-type progress struct {
-	mu      sync.Mutex
-	console *console
+// notices tells the client how the task gets on while WAIT runs. The engine may
+// call from any goroutine; nothing is sent after close.
+type notices struct {
+	mu       sync.Mutex
+	console  *console
+	pace     progress.Pace
+	streamed bool // it was told that the task goes on until it is stopped
 }
 
-func (p *progress) tell(message string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.console != nil {
-		p.console.notice("%s", message)
+func (n *notices) tell(t mirror.Task) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.console == nil {
+		return
+	}
+	if line, due := n.pace.Line(t, time.Now()); due {
+		n.console.notice("%s", line)
+	}
+	if progress.Streams(t) && !n.streamed {
+		n.streamed = true
+		n.console.notify("NOTICE", pgerror.New(successfulCompletion, "task %d replicates until it is stopped, and WAIT waits until then", t.ID).
+			WithHint("STOP_TASK %d; stops it from another session. A cancel request ends the waiting alone.", t.ID))
 	}
 }
 
-func (p *progress) close() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.console = nil
+func (n *notices) close() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.console = nil
 }

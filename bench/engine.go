@@ -35,17 +35,7 @@ func (s *servers) engine(source, destination string) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	var databases, users strings.Builder
-	fmt.Fprintf(&databases, "[schema_sync]\nindex_jobs = %d\n\n[replication]\npg_dump_path = %q\n", jobs, s.tool["pg_dump"])
-	for _, d := range []struct {
-		name, database string
-		cluster        *pgcluster.Cluster
-	}{{"source", source, s.source}, {"destination", destination, s.destination}} {
-		fmt.Fprintf(&databases, "\n[[databases]]\nname = %q\nhost = %q\nport = %d\ndatabase_name = %q\n", d.name, d.cluster.Host(), d.cluster.Port(), d.database)
-		fmt.Fprintf(&users, "[[users]]\nname = %q\ndatabase = %q\npassword = \"none is asked for\"\nschema_admin = true\n\n", d.cluster.Superuser(), d.name)
-	}
-	paths := config.Paths{Config: filepath.Join(dir, "pgdog.toml"), Users: filepath.Join(dir, "users.toml")}
-	err = errors.Join(os.WriteFile(paths.Config, []byte(databases.String()), 0o600), os.WriteFile(paths.Users, []byte(users.String()), 0o600))
+	paths, err := s.configuration(dir, source, destination)
 	var cfg *config.Config
 	if err == nil {
 		cfg, _, err = config.Load(paths, func(string) (string, bool) { return "", false })
@@ -56,6 +46,21 @@ func (s *servers) engine(source, destination string) (*engine, error) {
 	return &engine{dir: dir, manager: mirror.NewManager(mirror.Options{
 		Config: func() *config.Config { return cfg }, Version: "bench", Logger: slog.New(slog.DiscardHandler),
 	})}, nil
+}
+
+// configuration writes pgdrover's files, which know a source and a destination.
+func (s *servers) configuration(dir, source, destination string) (config.Paths, error) {
+	var databases, users strings.Builder
+	fmt.Fprintf(&databases, "[general]\nresharding_parallel_copies = %[1]d\n\n[schema_sync]\nindex_jobs = %[1]d\n\n[replication]\npg_dump_path = %[2]q\n", jobs, s.tool["pg_dump"])
+	for _, d := range []struct {
+		name, database string
+		cluster        *pgcluster.Cluster
+	}{{"source", source, s.source}, {"destination", destination, s.destination}} {
+		fmt.Fprintf(&databases, "\n[[databases]]\nname = %q\nhost = %q\nport = %d\ndatabase_name = %q\n", d.name, d.cluster.Host(), d.cluster.Port(), d.database)
+		fmt.Fprintf(&users, "[[users]]\nname = %q\ndatabase = %q\npassword = \"none is asked for\"\nschema_admin = true\n\n", d.cluster.Superuser(), d.name)
+	}
+	paths := config.Paths{Config: filepath.Join(dir, "pgdog.toml"), Users: filepath.Join(dir, "users.toml")}
+	return paths, errors.Join(os.WriteFile(paths.Config, []byte(databases.String()), 0o600), os.WriteFile(paths.Users, []byte(users.String()), 0o600))
 }
 
 func (e *engine) close(ctx context.Context) error {

@@ -25,7 +25,7 @@ func index200(ctx context.Context, f flags, out io.Writer) (err error) {
 	if tables == 0 {
 		tables = 200
 	}
-	s, err := start(ctx, out, "pg_dump", "pg_restore", "vacuumdb", "psql")
+	s, err := start(ctx, out, forSchemas, "pg_dump", "pg_restore", "vacuumdb", "psql")
 	if err != nil {
 		return err
 	}

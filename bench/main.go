@@ -3,7 +3,9 @@
 //
 //	go run ./bench                     everything, as make bench does
 //	go run ./bench -run schema10k      one benchmark
-//	go run ./bench -tables 500 -runs 1 a quick trial
+//	go run ./bench -tables 500 -scale 0.01 -runs 1
+//	                                   a quick trial
+//	go run ./bench -run clone,catchup -without pgcopydb
 //
 // It starts throw-away clusters of its own and removes them.
 package main
@@ -32,6 +34,10 @@ type flags struct {
 	runs       int
 	tables     int
 	rows       int
+	scale      float64
+	without    string
+	pgdrover   string
+	pgcopydb   string
 	cpuProfile string
 }
 
@@ -45,6 +51,11 @@ type benchmark struct {
 var benchmarks = []benchmark{
 	{"schema10k", "a schema of 10,000 tables, empty", schema10k},
 	{"index200", "the indexes and foreign keys of 200 tables with rows", index200},
+	{"clone", "the whole standard data set: schema, rows, indexes, constraints", clone},
+	{"rows", "the rows alone of the standard data set", rowsAlone},
+	{"catchup", "a backlog of changes", catchup},
+	{"latency", "a steady stream of changes: from commit to visible", latency},
+	{"memory", "the peak of memory: one large table, one large transaction", memory},
 }
 
 func main() {
@@ -61,10 +72,14 @@ func main() {
 func command(ctx context.Context, args []string, out io.Writer) error {
 	var f flags
 	set := flag.NewFlagSet("bench", flag.ContinueOnError)
-	set.StringVar(&f.run, "run", "", "run only the benchmark of this `name`")
+	set.StringVar(&f.run, "run", "", "run only the benchmarks of these `names`, separated by commas")
 	set.IntVar(&f.runs, "runs", 3, "measure each side so many times; the median counts")
 	set.IntVar(&f.tables, "tables", 0, "so many tables instead of the benchmark's own number")
 	set.IntVar(&f.rows, "rows", 20_000, "rows of each table of index200")
+	set.Float64Var(&f.scale, "scale", 1, "size of the data of clone, rows, catchup, latency and memory, up to 10; below 0.1 the figures mean nothing")
+	set.StringVar(&f.without, "without", "", "leave out the contestants of these `names` there, separated by commas: pgdrover, pgcopydb, psql, native, pg_recvlogical")
+	set.StringVar(&f.pgdrover, "pgdrover", "bin/pgdrover", "the pgdrover to measure there")
+	set.StringVar(&f.pgcopydb, "pgcopydb", "", "the pgcopydb to measure there; otherwise what scripts/bench-peers.sh has unpacked, or the one in PATH")
 	set.StringVar(&f.cpuProfile, "cpuprofile", "", "write this process's CPU profile to a `file`")
 	if err := set.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -72,10 +87,9 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 		}
 		return pgerror.New(pgerror.InvalidParameterValue, "%w", err)
 	}
-	chosen := slices.DeleteFunc(slices.Clone(benchmarks), func(b benchmark) bool { return f.run != "" && b.name != f.run })
-	if len(chosen) == 0 || f.runs < 1 || f.rows < 1 || f.tables < 0 {
-		return pgerror.New(pgerror.InvalidParameterValue, "there is no benchmark %q, or a number is too small", f.run).
-			WithHint("benchmarks: %s", names())
+	chosen, err := f.check()
+	if err != nil {
+		return err
 	}
 	if f.cpuProfile != "" {
 		file, err := os.Create(f.cpuProfile)
@@ -96,6 +110,32 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 		}
 	}
 	return nil
+}
+
+// check gives the benchmarks that are asked for.
+func (f flags) check() ([]benchmark, error) {
+	chosen := benchmarks
+	if f.run != "" {
+		chosen = nil
+		for name := range strings.SplitSeq(f.run, ",") {
+			i := slices.IndexFunc(benchmarks, func(b benchmark) bool { return b.name == name })
+			if i < 0 {
+				return nil, pgerror.New(pgerror.InvalidParameterValue, "there is no benchmark %q", name).WithHint("benchmarks: %s", names())
+			}
+			chosen = append(chosen, benchmarks[i])
+		}
+	}
+	if f.without != "" {
+		for name := range strings.SplitSeq(f.without, ",") {
+			if !slices.Contains(contestantNames, name) {
+				return nil, pgerror.New(pgerror.InvalidParameterValue, "there is no contestant %q", name).WithHint("contestants: %s", strings.Join(contestantNames, ", "))
+			}
+		}
+	}
+	if f.runs < 1 || f.rows < 1 || f.tables < 0 || !(f.scale > 0 && f.scale <= 10) {
+		return nil, pgerror.New(pgerror.InvalidParameterValue, "a number is too small or too large").WithHint("go run ./bench -help")
+	}
+	return chosen, nil
 }
 
 func names() string {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -16,45 +17,75 @@ import (
 
 // measure is what one piece of work took.
 type measure struct {
-	elapsed   time.Duration
-	clientCPU time.Duration // this process and the programs it has run
-	serverCPU time.Duration // both clusters; 0 where the system does not tell
+	elapsed        time.Duration
+	clientCPU      time.Duration // the programs that have run, and this process where it does the work
+	sourceCPU      time.Duration // all processes of the cluster; 0 where the system does not tell
+	destinationCPU time.Duration
 }
 
-// timed measures work.
+// timed measures work of this process and of programs that it runs.
 func (s *servers) timed(work func() error) (measure, error) {
-	client, server, begin := clientCPU(), s.cpu(), time.Now()
+	begin := s.reading(clientCPU)
 	err := work()
-	return measure{time.Since(begin), clientCPU() - client, s.cpu() - server}, err
+	return s.reading(clientCPU).since(begin), err
+}
+
+// timedPrograms measures work that programs do. The time ends when done is
+// called, if it is, else with work: the processor time of a program counts from
+// its end on.
+func (s *servers) timedPrograms(work func(done func()) error) (measure, error) {
+	begin := s.reading(programCPU)
+	var end time.Time
+	err := work(func() { end = time.Now() })
+	m := s.reading(programCPU).since(begin)
+	if !end.IsZero() {
+		m.elapsed = end.Sub(begin.at)
+	}
+	return m, err
+}
+
+// reading is what the clocks show at a moment.
+type reading struct {
+	at                          time.Time
+	client, source, destination time.Duration
+}
+
+func (s *servers) reading(client func() time.Duration) reading {
+	return reading{client: client(), source: clusterCPU(s.source), destination: clusterCPU(s.destination), at: time.Now()}
+}
+
+func (r reading) since(begin reading) measure {
+	return measure{r.at.Sub(begin.at), r.client - begin.client, r.source - begin.source, r.destination - begin.destination}
 }
 
 func (m measure) add(other measure) measure {
-	return measure{m.elapsed + other.elapsed, m.clientCPU + other.clientCPU, m.serverCPU + other.serverCPU}
+	return measure{m.elapsed + other.elapsed, m.clientCPU + other.clientCPU, m.sourceCPU + other.sourceCPU, m.destinationCPU + other.destinationCPU}
 }
 
-func clientCPU() time.Duration {
-	var sum time.Duration
-	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
-		var usage syscall.Rusage
-		if syscall.Getrusage(who, &usage) == nil {
-			sum += time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
-		}
+// clientCPU is what this process and the programs that it has run have used.
+func clientCPU() time.Duration { return processCPU(syscall.RUSAGE_SELF) + programCPU() }
+
+// programCPU is what the programs have used that have ended, and those that
+// they have waited for.
+func programCPU() time.Duration { return processCPU(syscall.RUSAGE_CHILDREN) }
+
+func processCPU(who int) time.Duration {
+	var usage syscall.Rusage
+	if syscall.Getrusage(who, &usage) != nil {
+		return 0
 	}
-	return sum
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
-// cpu is what the processes of both clusters have used so far, by /proc. The
+// clusterCPU is what the processes of a cluster have used so far, by /proc. The
 // postmaster waits for its children, so its own line holds those that ended.
-func (s *servers) cpu() time.Duration {
-	postmasters := map[string]bool{}
-	for _, c := range []*pgcluster.Cluster{s.source, s.destination} {
-		lines, err := os.ReadFile(filepath.Join(c.DataDir(), "postmaster.pid"))
-		if err != nil {
-			return 0
-		}
-		pid, _, _ := strings.Cut(string(lines), "\n")
-		postmasters[strings.TrimSpace(pid)] = true
+func clusterCPU(c *pgcluster.Cluster) time.Duration {
+	lines, err := os.ReadFile(filepath.Join(c.DataDir(), "postmaster.pid"))
+	if err != nil {
+		return 0
 	}
+	first, _, _ := strings.Cut(string(lines), "\n")
+	postmaster := strings.TrimSpace(first)
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat") // the pattern is right
 	var ticks int64
 	for _, path := range stats {
@@ -68,8 +99,7 @@ func (s *servers) cpu() time.Duration {
 		if len(fields) < 15 {
 			continue
 		}
-		own := postmasters[filepath.Base(filepath.Dir(path))]
-		if !own && !postmasters[fields[1]] {
+		if filepath.Base(filepath.Dir(path)) != postmaster && fields[1] != postmaster {
 			continue
 		}
 		for _, field := range fields[11:15] { // utime stime cutime cstime
@@ -100,11 +130,31 @@ func (s *series) print(out io.Writer) {
 	for i, r := range s.runs {
 		all[i] = fmt.Sprintf("%.2f", r.elapsed.Seconds())
 	}
-	fmt.Fprintf(out, "%-52s median %7.2f s  (%s)  CPU: client %.2f s, servers %.2f s\n",
-		s.name, m.elapsed.Seconds(), strings.Join(all, " "), m.clientCPU.Seconds(), m.serverCPU.Seconds())
+	fmt.Fprintf(out, "%-52s median %7.2f s  (%s)  CPU: client %.2f s, source %.2f s, destination %.2f s\n", s.name, m.elapsed.Seconds(),
+		strings.Join(all, " "), m.clientCPU.Seconds(), m.sourceCPU.Seconds(), m.destinationCPU.Seconds())
 }
 
-// ratio prints how long ours takes in terms of theirs.
+// ratio prints how long ours takes in terms of theirs: of the medians, and run
+// by run, which tells how far the machine was quiet.
 func ratio(out io.Writer, what string, ours, theirs *series) {
-	fmt.Fprintf(out, "ratio %-46s %.2f\n", what, ours.middle().elapsed.Seconds()/theirs.middle().elapsed.Seconds())
+	pairs := make([]string, min(len(ours.runs), len(theirs.runs)))
+	for i := range pairs {
+		pairs[i] = fmt.Sprintf("%.2f", ours.runs[i].elapsed.Seconds()/theirs.runs[i].elapsed.Seconds())
+	}
+	fmt.Fprintf(out, "ratio %-46s %.2f  (run by run %s)\n", what, ours.middle().elapsed.Seconds()/theirs.middle().elapsed.Seconds(), strings.Join(pairs, " "))
+}
+
+// seconds, or another figure, of every run.
+func (s *series) seconds(of func(measure) float64) []float64 {
+	all := make([]float64, len(s.runs))
+	for i, m := range s.runs {
+		all[i] = of(m)
+	}
+	return all
+}
+
+// median is the value in the middle, of an even number the greater of two.
+func median[T cmp.Ordered](values []T) T {
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[len(sorted)/2]
 }

@@ -21,7 +21,7 @@ func schema10k(ctx context.Context, f flags, out io.Writer) (err error) {
 	if tables == 0 {
 		tables = 10_000
 	}
-	s, err := start(ctx, out, "pg_dump", "psql")
+	s, err := start(ctx, out, forSchemas, "pg_dump", "psql")
 	if err != nil {
 		return err
 	}

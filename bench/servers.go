@@ -12,26 +12,54 @@ import (
 	"github.com/pgdrover/pgdrover/pgcluster"
 )
 
-// settings are those of both clusters. A dump locks every table.
-var settings = map[string]string{
+// tuning is how both clusters are set up.
+type tuning struct {
+	settings map[string]string
+	said     string // what a reader of the results must know of it
+}
+
+// forSchemas lets schemas be made fast. A dump locks every table.
+var forSchemas = tuning{map[string]string{
 	"max_locks_per_transaction": "1024",
 	"shared_buffers":            "256MB",
 	"max_wal_size":              "8GB",
 	"autovacuum":                "off", // it would come in the way of either side by chance
-}
+}, "fsync = off, autovacuum = off, shared_buffers = 256MB"}
+
+// forRows is that of a server that is meant to load much data, and durable.
+var forRows = tuning{map[string]string{
+	"fsync":              "on",
+	"full_page_writes":   "on",
+	"shared_buffers":     "2GB",
+	"max_wal_size":       "16GB", // no checkpoint comes in the way of one side
+	"checkpoint_timeout": "1h",
+	"autovacuum":         "off",
+	// Else the launcher lets a worker wait that comes soon after another, as it
+	// does here alone.
+	"wal_retrieve_retry_interval": "10ms",
+}, "fsync = on, wal_level = logical, shared_buffers = 2GB, max_wal_size = 16GB, checkpoint_timeout = 1h, autovacuum = off"}
+
+// forMemory needs little of the disk beside the data. What servers use is not
+// what is measured then.
+var forMemory = tuning{map[string]string{
+	"shared_buffers": "256MB",
+	"max_wal_size":   "1GB",
+	"autovacuum":     "off",
+}, "fsync = off, wal_level = logical, shared_buffers = 256MB, max_wal_size = 1GB, autovacuum = off"}
 
 // servers are the two clusters of a benchmark, and the client programs of
 // their version.
 type servers struct {
 	source, destination *pgcluster.Cluster
 	tool                map[string]string
+	want                map[string]content // what the source holds, for the check of what was copied
 }
 
 // start starts both clusters. The caller closes them.
-func start(ctx context.Context, out io.Writer, tools ...string) (*servers, error) {
+func start(ctx context.Context, out io.Writer, tuned tuning, tools ...string) (*servers, error) {
 	s := &servers{tool: map[string]string{}}
 	for _, c := range []**pgcluster.Cluster{&s.source, &s.destination} {
-		cluster, err := pgcluster.Start(ctx, pgcluster.Options{Settings: settings})
+		cluster, err := pgcluster.Start(ctx, pgcluster.Options{Settings: tuned.settings})
 		if err != nil {
 			return nil, errors.Join(err, s.close())
 		}
@@ -44,7 +72,7 @@ func start(ctx context.Context, out io.Writer, tools ...string) (*servers, error
 		}
 		s.tool[name] = path
 	}
-	fmt.Fprintf(out, "%s; two throw-away clusters with fsync = off, autovacuum = off, shared_buffers = 256MB\n", s.source.Installation())
+	fmt.Fprintf(out, "%s; two throw-away clusters with %s\n", s.source.Installation(), tuned.said)
 	return s, nil
 }
 

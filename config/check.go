@@ -71,6 +71,11 @@ func (r *reader) checkGeneral() {
 		r.problem(r.main, "schema_sync.maintenance_work_mem", "schema_sync.maintenance_work_mem",
 			fmt.Sprintf("%q is no amount of memory", memory), `write a whole number with kB, MB, GB or TB, as "1GB"`)
 	}
+	r.checkDataSync()
+	if g.OpenMetricsNamespace != "" && !metricPrefix.MatchString(g.OpenMetricsNamespace) {
+		r.general("openmetrics_namespace", fmt.Sprintf("%q cannot begin the name of a metric", g.OpenMetricsNamespace),
+			"use letters, digits and underscores, and no digit at the beginning")
+	}
 	if g.AuthType == AuthTrust && !isLocal(g.Host) {
 		r.warn(r.main, "general.auth_type", "general.auth_type",
 			fmt.Sprintf("trust lets in whoever reaches %s, as any user, the admin user too", g.Host), `set auth_type = "scram" or host = "127.0.0.1"`)
@@ -79,6 +84,20 @@ func (r *reader) checkGeneral() {
 
 // memorySize is how PostgreSQL writes amounts of memory.
 var memorySize = regexp.MustCompile(`^\s*[0-9]+\s*(B|kB|MB|GB|TB)?\s*$`)
+
+// metricPrefix is what a metric's name may begin with (Prometheus, "Metric
+// names and labels"); a colon is left to recording rules.
+var metricPrefix = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
+
+// checkDataSync finds a queue that could never take the largest transaction
+// that is kept in memory.
+func (r *reader) checkDataSync() {
+	d := &r.config.DataSync
+	if path := "data_sync.spill_memory"; d.SpillMemory > d.QueueMemory && !r.bad[path] && !r.bad["data_sync.queue_memory"] {
+		r.problem(r.main, path, path, fmt.Sprintf("%d is more than data_sync.queue_memory, %d: one transaction would not fit into the queue",
+			d.SpillMemory, d.QueueMemory), "lower it, or raise queue_memory")
+	}
+}
 
 // checkPorts finds two listeners on one port.
 func (r *reader) checkPorts() {

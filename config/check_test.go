@@ -197,6 +197,18 @@ func TestSoundPairs(t *testing.T) {
 	}
 }
 
+func TestDataSyncContradictions(t *testing.T) {
+	t.Parallel()
+	_, _, err := parse("[general]\nopenmetrics_namespace = \"9-lives\"\n[data_sync]\nspill_memory = 1048576\nqueue_memory = 65536\n"+oneDatabase, oneUser)
+	want := []string{
+		`pgdog.toml:2: general.openmetrics_namespace: "9-lives" cannot begin the name of a metric; use letters, digits and underscores, and no digit at the beginning`,
+		`pgdog.toml:4: data_sync.spill_memory: 1048576 is more than data_sync.queue_memory, 65536: one transaction would not fit into the queue; lower it, or raise queue_memory`,
+	}
+	if diff := cmp.Diff(want, lines(problemsOf(err))); diff != "" {
+		t.Errorf("problems (-want +got):\n%s", diff)
+	}
+}
+
 func TestClientTLSNeedsACertificate(t *testing.T) {
 	t.Parallel()
 	_, _, err := parse("[general]\ntls_client_required = true\ntls_client_ca_certificate = \"ca\"\n", "")

@@ -14,6 +14,7 @@ type Config struct {
 	Admin       Admin       `toml:"admin"`
 	Replication Replication `toml:"replication"`
 	SchemaSync  SchemaSync  `toml:"schema_sync"`
+	DataSync    DataSync    `toml:"data_sync"`
 
 	Databases []Database `toml:"databases"` // in the order of the file
 	Users     []User     `toml:"users"`     // in the order of the file
@@ -72,6 +73,18 @@ type SchemaSync struct {
 	Privileges         bool          `toml:"privileges"`           //
 	MaintenanceWorkMem string        `toml:"maintenance_work_mem"` // "": the server's own
 	ExcludeSchemas     []string      `toml:"exclude_schemas"`      //
+}
+
+// DataSync is how rows and changes are moved.
+type DataSync struct {
+	SpillDirectory    string        `toml:"spill_directory"`    // "": the system's directory for temporary files
+	SpillMemory       int64         `toml:"spill_memory"`       // bytes of one transaction
+	QueueMemory       int64         `toml:"queue_memory"`       // bytes of one stream, at least SpillMemory
+	GroupRows         int           `toml:"group_rows"`         // of one destination transaction
+	GroupBytes        int64         `toml:"group_bytes"`        // of one destination transaction
+	HeartbeatInterval time.Duration `toml:"heartbeat_interval"` // 0: none
+	StatusInterval    time.Duration `toml:"status_interval"`    //
+	Streaming         bool          `toml:"streaming"`          // of transactions in progress
 }
 
 // Default gives the configuration of two empty files, with a generated admin

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
 	"strings"
@@ -36,6 +37,10 @@ func Diff(old, new *Config) Changes {
 	}
 	list(&out, tableNamed("databases"), old.Databases, new.Databases, databaseLabel)
 	list(&out, tableNamed("users"), old.Users, new.Users, userLabel)
+	list(&out, tableNamed("sharded_tables"), old.ShardedTables, new.ShardedTables, shardedTableLabel)
+	list(&out, tableNamed("sharded_mappings"), old.ShardedMappings, new.ShardedMappings, shardedMappingLabel)
+	list(&out, tableNamed("omnisharded_tables"), old.OmnishardedTables, new.OmnishardedTables, omnishardedLabel)
+	list(&out, tableNamed("sharded_schemas"), old.ShardedSchemas, new.ShardedSchemas, shardedSchemaLabel)
 	return out
 }
 
@@ -115,6 +120,33 @@ func userLabel(u User) string {
 	}
 	return fmt.Sprintf("users %q of %s", u.Name, strings.Join(of, ", "))
 }
+
+func shardedTableLabel(t ShardedTable) string {
+	return fmt.Sprintf("sharded_tables %q of %q", qualified(t.Schema, t.Name)+"."+t.Column, t.Database)
+}
+
+// shardedMappingLabel has the rule's values: the shard alone may change.
+func shardedMappingLabel(m ShardedMapping) string {
+	rule := m.Kind
+	switch m.Kind {
+	case "list":
+		rule += fmt.Sprintf(" %v", m.Values)
+	case "range":
+		rule += fmt.Sprintf(" from %v to %v", m.Start, m.End)
+	}
+	return fmt.Sprintf("sharded_mappings %q of %q: %s", qualified(m.Schema, m.Table)+"."+m.Column, m.Database, rule)
+}
+
+func omnishardedLabel(t OmnishardedTable) string {
+	return fmt.Sprintf("omnisharded_tables of %q: %s", t.Database, strings.Join(t.Tables, ", "))
+}
+
+func shardedSchemaLabel(s ShardedSchema) string {
+	return fmt.Sprintf("sharded_schemas %q of %q", cmp.Or(s.Name, "*"), s.Database)
+}
+
+// qualified names a table for a label; * stands for what an entry leaves open.
+func qualified(schema, table string) string { return cmp.Or(schema, "*") + "." + cmp.Or(table, "*") }
 
 // summary gives the keys of an entry that are not at their defaults.
 func summary(t *Table, entry reflect.Value) string {

@@ -35,6 +35,73 @@ func TestDiff(t *testing.T) {
 	}
 }
 
+// TestDiffOfSharding: a change of the sharding is told with the rule it is of.
+func TestDiffOfSharding(t *testing.T) {
+	t.Parallel()
+	cluster := oneDatabase + oneDatabase + "shard = 1\ndatabase_name = \"second\"\n"
+	old := mustParse(t, cluster+`
+[[sharded_tables]]
+database = "prod"
+name = "orders"
+column = "customer_id"
+mapping = [{ values = [1, "a"], shard = 0 }, { start = 5, shard = 1 }]
+[[sharded_mappings]]
+database = "prod"
+column = "region"
+kind = "list"
+values = ["eu"]
+shard = 0
+[[sharded_mappings]]
+database = "prod"
+column = "region"
+kind = "range"
+start = 1
+end = 9
+shard = 0
+[[omnisharded_tables]]
+database = "prod"
+tables = ["countries", "currencies"]
+[[sharded_schemas]]
+database = "prod"
+shard = 1
+`, oneUser)
+	updated := mustParse(t, cluster+`
+[[sharded_tables]]
+database = "prod"
+name = "orders"
+column = "customer_id"
+mapping = [{ shard = 0 }]
+[[sharded_tables]]
+database = "prod"
+column = "tenant"
+data_type = "uuid"
+[[sharded_mappings]]
+database = "prod"
+column = "region"
+kind = "list"
+values = ["eu"]
+shard = 1
+[[sharded_schemas]]
+database = "prod"
+all = true
+`, oneUser)
+	want := []Change{
+		{`sharded_tables "*.orders.customer_id" of "prod": mapping`, `[{"values":[1,"a"],"shard":0},{"start":5,"shard":1}]`, `[{"shard":0}]`},
+		{`sharded_tables "*.*.tenant" of "prod"`, "", "database=prod column=tenant data_type=uuid"},
+		{`sharded_mappings "*.*.region" of "prod": list [eu]: shard`, "0", "1"},
+		{`sharded_mappings "*.*.region" of "prod": range from 1 to 9`, "database=prod column=region kind=range start=1 end=9", ""},
+		{`omnisharded_tables of "prod": countries, currencies`, `database=prod tables=["countries","currencies"]`, ""},
+		{`sharded_schemas "*" of "prod": shard`, "1", "0"},
+		{`sharded_schemas "*" of "prod": all`, "false", "true"},
+	}
+	if diff := cmp.Diff(want, Diff(old, updated).Applied); diff != "" {
+		t.Errorf("changes (-want +got):\n%s", diff)
+	}
+	if none := Diff(old, old); len(none.Applied)+len(none.NeedsRestart) > 0 {
+		t.Errorf("differs from itself: %+v", none)
+	}
+}
+
 func TestDiffOfTheAdminPassword(t *testing.T) {
 	t.Parallel()
 	generated, again := mustParse(t, oneDatabase, ""), mustParse(t, oneDatabase, "")

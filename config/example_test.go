@@ -85,6 +85,9 @@ func TestExampleFilesLoadWithEveryKey(t *testing.T) {
 	if diff := cmp.Diff(want.SchemaSync, c.SchemaSync); diff != "" {
 		t.Errorf("schema_sync differs from its defaults:\n%s", diff)
 	}
+	if diff := cmp.Diff(want.DataSync, c.DataSync); diff != "" {
+		t.Errorf("data_sync differs from its defaults:\n%s", diff)
+	}
 	// Every key and table that nothing acts on is warned of, and nothing else
 	// but what the example cannot avoid.
 	warned := map[string]bool{}

@@ -120,7 +120,7 @@ func Describe() []Table {
 
 // tables is the key table, bound to the structs.
 var tables = bindAll([]Table{
-	generalTable, adminTable, replicationTable, schemaSyncTable, databasesTable,
+	generalTable, adminTable, replicationTable, schemaSyncTable, dataSyncTable, databasesTable,
 	shardedTablesTable, mappingTable, shardedMappingsTable, omnishardedTablesTable, shardedSchemasTable,
 	rewriteTable, mirroringTable, replicaLagTable, tcpTable, memoryTable, otelTable, queryParsersTable,
 	multiTenantTable, pluginsTable, vaultTable, mirrorsTable, driftTable,

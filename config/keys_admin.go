@@ -37,6 +37,21 @@ var schemaSyncTable = Table{
 	},
 }
 
+var dataSyncTable = Table{
+	Name: "data_sync", Files: []string{configFile},
+	Description: "How rows and changes are moved. A change counts for tasks that are started after it.",
+	Keys: []Key{
+		{Name: "spill_directory", Default: `""`, flags: settable, Description: "Where transactions that do not fit into memory are kept until they are applied; the system's directory for temporary files without it."},
+		{Name: "spill_memory", Default: `67108864`, Unit: "bytes", Min: 1 << 16, Max: 1 << 40, flags: settable, Description: "Part of a transaction that is kept in memory; the rest is written to spill_directory."},
+		{Name: "queue_memory", Default: `268435456`, Unit: "bytes", Min: 1 << 16, Max: 1 << 40, flags: settable, Description: "Changes kept in memory, per stream, while the destination is slower than the source; reading waits beyond it."},
+		{Name: "group_rows", Default: `20000`, Min: 1, Max: 10_000_000, flags: settable, Description: "Rows of source transactions that are applied in one destination transaction; a greater source transaction stays whole."},
+		{Name: "group_bytes", Default: `8388608`, Unit: "bytes", Min: 1 << 10, Max: 1 << 30, flags: settable, Description: "The same, in bytes."},
+		{Name: "heartbeat_interval", Default: `10000`, Unit: "ms", flags: settable, Description: "Write a message into the source's WAL after so long without a change, so that the slot of an idle database does not hold WAL back; 0 writes none."},
+		{Name: "status_interval", Default: `1000`, Unit: "ms", Min: 10, Max: 30_000, flags: settable, Description: "How often the source is told what has been applied; it has to be well below its wal_sender_timeout."},
+		{Name: "streaming", Default: `true`, flags: settable, Description: "Ask servers from version 14 on to send large transactions while they are in progress."},
+	},
+}
+
 // The keys of these two tables come with the releases that act on them.
 var (
 	mirrorsTable = Table{Name: "mirrors", Array: true, Files: []string{configFile}, AnyKeys: true, flags: later,

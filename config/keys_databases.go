@@ -12,7 +12,7 @@ var databasesTable = Table{
 		{Name: "database_name", Default: `""`, Description: "Name of the database on the server, if it is not name."},
 		{Name: "user", Default: `""`, Description: "Connect to the server as this user, whoever the client is."},
 		{Name: "password", Default: `""`, flags: secret, Description: "That user's password on the server."},
-		{Name: "resharding_only", Default: `false`, flags: later, Description: "A replica that tables are copied from and nothing else."},
+		{Name: "resharding_only", Default: `false`, Description: "A replica that tables are copied from and nothing else."},
 		{Name: "pool_size", Default: `"default"`, flags: later, Description: "Instead of general.default_pool_size."},
 		{Name: "pool_size_primary", Default: `"default"`, flags: later, Description: "The same, of the primary alone."},
 		{Name: "pool_size_replica", Default: `"default"`, flags: later, Description: "The same, of replicas alone."},

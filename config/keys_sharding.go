@@ -3,27 +3,27 @@ package config
 var rewrites = []string{"ignore", "error", "rewrite", "rewrite_omni"}
 
 var shardedTablesTable = Table{
-	Name: "sharded_tables", Array: true, Files: []string{configFile}, flags: later,
+	Name: "sharded_tables", Array: true, Files: []string{configFile},
 	Description: "A table whose rows are spread over the shards by a column.",
 	Keys: []Key{
 		{Name: "database", Example: `"prod"`, flags: required | cluster, Description: "Name in [[databases]]."},
 		{Name: "name", Default: `""`, Description: "The table; every table that has the column, without it."},
 		{Name: "schema", Default: `""`, Description: "The table's schema; any, without it."},
 		{Name: "column", Default: `""`, Description: "The sharding key."},
-		{Name: "data_type", Default: `"bigint"`, Values: []string{"bigint", "uuid", "vector", "varchar"}, Description: "Type of the sharding key."},
-		{Name: "hasher", Default: `"postgres"`, Values: []string{"postgres", "sha1"}, Description: "Hash that picks the shard; postgres is that of hash partitioning."},
-		{Name: "primary", Default: `false`, Description: "The table from which sharding keys of others are found along foreign keys."},
+		{Name: "data_type", Default: `"bigint"`, Values: []string{"bigint", "uuid", "vector", "varchar"}, Description: "Type of the sharding key; tables whose key is a vector cannot be copied yet."},
+		{Name: "hasher", Default: `"postgres"`, Values: []string{"postgres", "sha1"}, Description: "Hash that picks the shard; postgres is that of hash partitioning, the one that tables can be copied with."},
+		{Name: "primary", Default: `false`, flags: later, Description: "The table from which sharding keys of others are found along foreign keys."},
 		{Name: "mapping", Example: `[{ values = [1, 2], shard = 0 }, { start = 100, end = 200, shard = 0 }, { shard = 0 }]`, Description: "Rules from values to shards instead of a hash; lists come before ranges, and those before the rule without either."},
-		{Name: "lookup_query", Default: `""`, Description: "SQL that turns a key into the value to hash or the shard."},
-		{Name: "lookup_result", Default: `"value"`, Values: []string{"value", "shard"}, Description: "Which of the two it gives."},
-		{Name: "centroids", Default: `[]`, Description: "Centroids of vectors, one per shard."},
-		{Name: "centroids_path", Default: `""`, Description: "JSON file of centroids that are too many for this file."},
-		{Name: "centroid_probes", Default: `0`, Description: "Centroids that a search asks; 0 is the square root of their number."},
+		{Name: "lookup_query", Default: `""`, flags: later, Description: "SQL that turns a key into the value to hash or the shard."},
+		{Name: "lookup_result", Default: `"value"`, Values: []string{"value", "shard"}, flags: later, Description: "Which of the two it gives."},
+		{Name: "centroids", Default: `[]`, flags: later, Description: "Centroids of vectors, one per shard."},
+		{Name: "centroids_path", Default: `""`, flags: later, Description: "JSON file of centroids that are too many for this file."},
+		{Name: "centroid_probes", Default: `0`, flags: later, Description: "Centroids that a search asks; 0 is the square root of their number."},
 	},
 }
 
 var mappingTable = Table{
-	Name: "sharded_tables.mapping", Array: true, Files: []string{configFile}, flags: later,
+	Name: "sharded_tables.mapping", Array: true, Files: []string{configFile},
 	Description: "A rule of a sharded table.",
 	Keys: []Key{
 		{Name: "values", Default: `[]`, Description: "Values of the list."},
@@ -34,7 +34,7 @@ var mappingTable = Table{
 }
 
 var shardedMappingsTable = Table{
-	Name: "sharded_mappings", Array: true, Files: []string{configFile}, flags: later,
+	Name: "sharded_mappings", Array: true, Files: []string{configFile},
 	Description: "Older form of a sharded table's mapping.",
 	Keys: []Key{
 		{Name: "database", Example: `"prod"`, flags: required | cluster, Description: "Name in [[databases]]."},
@@ -50,17 +50,17 @@ var shardedMappingsTable = Table{
 }
 
 var omnishardedTablesTable = Table{
-	Name: "omnisharded_tables", Array: true, Files: []string{configFile}, flags: later,
+	Name: "omnisharded_tables", Array: true, Files: []string{configFile},
 	Description: "Tables that every shard has whole.",
 	Keys: []Key{
 		{Name: "database", Example: `"prod"`, flags: required | cluster, Description: "Name in [[databases]]."},
 		{Name: "tables", Example: `["countries"]`, flags: required, Description: "Their names."},
-		{Name: "sticky", Default: `false`, Description: "Let a client read them always from the same shard."},
+		{Name: "sticky", Default: `false`, flags: later, Description: "Let a client read them always from the same shard."},
 	},
 }
 
 var shardedSchemasTable = Table{
-	Name: "sharded_schemas", Array: true, Files: []string{configFile}, flags: later,
+	Name: "sharded_schemas", Array: true, Files: []string{configFile},
 	Description: "A schema that lies on one shard.",
 	Keys: []Key{
 		{Name: "database", Example: `"prod"`, flags: required | cluster, Description: "Name in [[databases]]."},

@@ -40,7 +40,7 @@ func settings() []setting {
 	var out []setting
 	for _, prefix := range []struct{ table, before string }{
 		{"general", ""}, {"tcp", "tcp_"}, {"memory", "memory_"},
-		{"admin", "admin."}, {"replication", "replication."}, {"schema_sync", "schema_sync."},
+		{"admin", "admin."}, {"replication", "replication."}, {"schema_sync", "schema_sync."}, {"data_sync", "data_sync."},
 	} {
 		t := tableNamed(prefix.table)
 		for i := range t.Keys {
@@ -51,7 +51,7 @@ func settings() []setting {
 }
 
 // Settings gives the rows of SHOW CONFIG: every key of [general], [tcp],
-// [memory], [admin], [replication] and [schema_sync].
+// [memory], [admin], [replication], [schema_sync] and [data_sync].
 func (c *Config) Settings() []Setting {
 	var out []Setting
 	for _, s := range settings() {

@@ -44,6 +44,9 @@ func TestSettings(t *testing.T) {
 		{Name: "admin.password", Value: "********", Default: "", Source: "file", Supported: true},
 		{Name: "replication.pg_dump_path", Value: "pg_dump", Default: "pg_dump", Source: "default", Supported: true},
 		{Name: "schema_sync.exclude_schemas", Value: `["a","b c"]`, Default: "[]", Source: "file", Settable: true, Supported: true},
+		{Name: "data_sync.spill_memory", Value: "67108864", Default: "67108864", Source: "default", Unit: "bytes", Settable: true, Supported: true},
+		{Name: "data_sync.heartbeat_interval", Value: "10000", Default: "10000", Source: "default", Unit: "ms", Settable: true, Supported: true},
+		{Name: "resharding_parallel_copies", Value: "1", Default: "1", Source: "default", Settable: true, Supported: true},
 		{Name: "schema_sync.owners", Value: "true", Default: "true", Source: "default", Settable: true, Supported: true},
 	} {
 		got := settingNamed(t, c, want.Name)
@@ -73,6 +76,9 @@ func TestSet(t *testing.T) {
 		{"schema_sync.exclude_schemas", "a, b", func(c *Config) any { return c.SchemaSync.ExcludeSchemas }, []string{"a", "b"}},
 		{"schema_sync.exclude_schemas", `["a, b"]`, func(c *Config) any { return c.SchemaSync.ExcludeSchemas }, []string{"a, b"}},
 		{"schema_sync.maintenance_work_mem", "1GB", func(c *Config) any { return c.SchemaSync.MaintenanceWorkMem }, "1GB"},
+		{"data_sync.heartbeat_interval", "0", func(c *Config) any { return c.DataSync.HeartbeatInterval }, time.Duration(0)},
+		{"data_sync.streaming", "off", func(c *Config) any { return c.DataSync.Streaming }, false},
+		{"resharding_copy_format", "TEXT", func(c *Config) any { return c.General.ReshardingCopyFormat }, "text"},
 		{"schema_sync.index_jobs", "DEFAULT", func(c *Config) any { return c.SchemaSync.IndexJobs }, 2},
 	} {
 		out, err := c.Set(test.name, test.value)
@@ -106,6 +112,8 @@ func TestSetRefuses(t *testing.T) {
 		{"log_connections", "maybe", pgerror.InvalidParameterValue, `invalid value for setting "log_connections": expected true or false, found a string`, ""},
 		{"tls_client_required", "on", pgerror.InvalidParameterValue, `invalid value for setting "tls_client_required": clients are required to use TLS, but there is no tls_certificate`, "set tls_certificate and tls_private_key"},
 		{"schema_sync.maintenance_work_mem", "lots", pgerror.InvalidParameterValue, `invalid value for setting "schema_sync.maintenance_work_mem": "lots" is no amount of memory`, `write a whole number with kB, MB, GB or TB, as "1GB"`},
+		{"data_sync.queue_memory", "1000000", pgerror.InvalidParameterValue, `invalid value for setting "data_sync.queue_memory": 67108864 is more than data_sync.queue_memory, 1000000: one transaction would not fit into the queue`, "lower it, or raise queue_memory"},
+		{"data_sync.status_interval", "0", pgerror.InvalidParameterValue, `invalid value for setting "data_sync.status_interval": must be between 10 and 30000, found 0`, ""},
 		{"schema_sync.exclude_schemas", "[1", pgerror.InvalidParameterValue, `invalid value for setting "schema_sync.exclude_schemas": expected a list, found a string`, ""},
 	} {
 		out, err := c.Set(test.name, test.value)

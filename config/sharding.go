@@ -20,10 +20,10 @@ type ShardedTable struct {
 // Mapping is one rule of a sharded table: a list if it has values, a range if
 // it has a start or an end, else what is left. Values are int64 or string.
 type Mapping struct {
-	Values []any `toml:"values"`
-	Start  any   `toml:"start"` // inclusive
-	End    any   `toml:"end"`   // exclusive
-	Shard  int   `toml:"shard"`
+	Values []any `toml:"values" json:"values,omitempty"`
+	Start  any   `toml:"start" json:"start,omitempty"` // inclusive
+	End    any   `toml:"end" json:"end,omitempty"`     // exclusive
+	Shard  int   `toml:"shard" json:"shard"`
 }
 
 // ShardedMapping is one entry of [[sharded_mappings]], the older form of

@@ -13,6 +13,7 @@ import (
 
 	"github.com/pgdrover/pgdrover/admin"
 	"github.com/pgdrover/pgdrover/config"
+	"github.com/pgdrover/pgdrover/metrics"
 	"github.com/pgdrover/pgdrover/pgerror"
 	"github.com/pgdrover/pgdrover/proxy"
 	"github.com/pgdrover/pgdrover/sync/mirror"
@@ -41,6 +42,7 @@ type Daemon struct {
 	live    *Live
 	engine  *mirror.Manager
 	server  *proxy.Server
+	metrics *metrics.Metrics // nil without general.openmetrics_port
 	stop    context.CancelCauseFunc
 }
 
@@ -58,7 +60,10 @@ const hintInterrupted = "SHOW TASKS; tells after the next start which tasks were
 // New makes a Daemon; nothing runs yet.
 func New(o Options) (*Daemon, error) {
 	d := &Daemon{options: o, live: NewLive(o.Config, o.Paths, o.LookupEnv, o.Logger)}
-	d.engine = mirror.NewManager(mirror.Options{Config: d.live.Config, Version: o.Version, Logger: o.Logger})
+	if o.Config.General.OpenMetricsPort != nil {
+		d.metrics = metrics.New(o.Config.General.OpenMetricsNamespace, o.Version)
+	}
+	d.engine = mirror.NewManager(mirror.Options{Config: d.live.Config, Version: o.Version, Logger: o.Logger, Metrics: d.metrics})
 	handler := adminSessions{admin.NewServer(admin.Options{
 		Engine: d.engine, Configuration: d.live, Version: o.Version, Logger: o.Logger,
 		Shutdown: func() { d.stop(errShutdown) },
@@ -83,6 +88,11 @@ func New(o Options) (*Daemon, error) {
 func (d *Daemon) Run(ctx context.Context) error {
 	ctx, d.stop = context.WithCancelCause(ctx)
 	defer d.stop(nil)
+	closeMetrics, err := d.serveMetrics(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeMetrics() // after the tasks, so that how they have ended can be scraped
 	address, err := d.server.Listen(ctx)
 	if err != nil {
 		return err

@@ -133,7 +133,8 @@ func results(out *strings.Builder, c admin.CommandDoc) {
 
 func TestShowPage(t *testing.T) {
 	var out strings.Builder
-	out.WriteString("# Columns of SHOW\n\nIn the order in which they come. The first columns of `SHOW SCHEMA_SYNC` and `SHOW TASKS` are PgDog's.\n" +
+	out.WriteString("# Columns of SHOW\n\nIn the order in which they come. The first columns of `SHOW SCHEMA_SYNC`, `SHOW TASKS`, `SHOW TABLE_COPIES` and\n" +
+		"`SHOW REPLICATION_SLOTS` are PgDog's.\n" +
 		"A reader may use every one of these commands.\n")
 	for _, c := range admin.Reference() {
 		if !strings.HasPrefix(c.Name, "SHOW ") || len(c.Results) == 0 {
@@ -292,15 +293,17 @@ func subcommands(help string) []string {
 }
 
 // commandLine is what the program's own help leaves unsaid.
-const commandLine = "Without a command `pgdrover` is `pgdrover run`. `schema-sync` and `schema-diff` do the work of `SCHEMA_SYNC` and\n" +
-	"`SHOW SCHEMA_DIFF` in a process of their own, with the same configuration; the task is visible in `SHOW TASKS` of a running pgdrover,\n" +
-	"and `STOP_TASK` there stops it. Without a flag for the phase `schema-sync` runs PRE.\n\n" +
+const commandLine = "Without a command `pgdrover` is `pgdrover run`. `schema-sync`, `data-sync` and `schema-diff` do the work of `SCHEMA_SYNC`, of\n" +
+	"`COPY_DATA` and `REPLICATE`, and of `SHOW SCHEMA_DIFF` in a process of their own, with the same configuration; the task is visible in\n" +
+	"`SHOW TASKS` of a running pgdrover, and `STOP_TASK` there stops it. Without a flag for the phase `schema-sync` runs PRE.\n\n" +
 	"`--config` is `pgdog.toml` and `--users` is `users.toml` in the working directory unless they are given.\n\n" +
 	"| exit code | meaning |\n|---|---|\n" +
-	"| 0 | done; of `schema-diff`: no differences |\n" +
-	"| 1 | failed, the configuration has an error, or the task was stopped; of `schema-diff`: there are differences |\n" +
+	"| 0 | done; of `schema-diff`: no differences; of `data-sync`: it was stopped while every table streamed |\n" +
+	"| 1 | failed, the configuration has an error, or the task was stopped; of `schema-diff`: there are differences; of `data-sync`: a table is " +
+	"stopped, or the task was before every table streamed |\n" +
 	"| 2 | the command line is wrong |\n" +
-	"| 3 | of `schema-diff`: it could not compare |\n\n" +
-	"Progress and results go to standard output, warnings and errors to standard error. On a terminal `schema-sync` draws bars, elsewhere it\n" +
-	"writes lines, with `--json` one object a line. The first SIGINT or SIGTERM stops the task in an orderly way. The second ends the process;\n" +
-	"the task is then `interrupted`.\n"
+	"| 3 | of `schema-diff`: it could not compare; of `data-sync`: how the tables are could not be read |\n\n" +
+	"Progress and results go to standard output, warnings and errors to standard error. On a terminal `schema-sync` and `data-sync` draw bars,\n" +
+	"elsewhere they write lines, with `--json` one object a line. The first SIGINT or SIGTERM stops the task in an orderly way: what was applied is\n" +
+	"recorded, slots and positions stay, and the same command goes on from there. The second ends the process at once; the task is then\n" +
+	"`interrupted`, and the same command goes on as well.\n"

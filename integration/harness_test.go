@@ -88,7 +88,7 @@ func (s setup) manager(tb testing.TB) *mirror.Manager {
 		tb.Fatalf("load the configuration: %v", err)
 	}
 	m := mirror.NewManager(mirror.Options{
-		Config: func() *config.Config { return cfg }, Version: "test", Logger: slog.New(slog.DiscardHandler),
+		Config: func() *config.Config { return cfg }, Version: "test", Logger: slog.New(slog.NewTextHandler(tb.Output(), nil)),
 	})
 	tb.Cleanup(func() {
 		if err := m.Close(context.WithoutCancel(tb.Context())); err != nil {

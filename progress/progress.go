@@ -126,18 +126,40 @@ func newEncoder(out io.Writer) *json.Encoder {
 
 // object is a task's state as --json tells it.
 type object struct {
-	Task     mirror.TaskID    `json:"task"`
-	Type     string           `json:"type"`
-	Status   mirror.TaskState `json:"status"`
-	Inner    string           `json:"inner_status"`
-	Done     int64            `json:"done"`
-	Total    int64            `json:"total"`
-	Failed   int64            `json:"failed"`
-	Elapsed  int64            `json:"elapsed_ms"`
-	SQLState string           `json:"sqlstate,omitempty"`
-	Message  string           `json:"message,omitempty"`
-	Detail   string           `json:"detail,omitempty"`
-	Hint     string           `json:"hint,omitempty"`
+	Task    mirror.TaskID    `json:"task"`
+	Type    string           `json:"type"`
+	Status  mirror.TaskState `json:"status"`
+	Inner   string           `json:"inner_status"`
+	Done    int64            `json:"done"`
+	Total   int64            `json:"total"`
+	Failed  int64            `json:"failed"`
+	Elapsed int64            `json:"elapsed_ms"`
+
+	// Of a task that moves rows.
+	Rows       *int64         `json:"rows,omitempty"`
+	TotalRows  *int64         `json:"total_rows,omitempty"`
+	Bytes      *int64         `json:"bytes,omitempty"`
+	TotalBytes *int64         `json:"total_bytes,omitempty"`
+	Percent    *int64         `json:"percent,omitempty"`
+	LagBytes   *int64         `json:"lag_bytes,omitempty"`
+	LagMS      *int64         `json:"lag_ms,omitempty"`
+	Streams    []streamObject `json:"streams,omitempty"`
+	errorObject
+}
+
+// errorObject is the part of an object that tells an error.
+type errorObject struct {
+	SQLState string `json:"sqlstate,omitempty"`
+	Message  string `json:"message,omitempty"`
+	Detail   string `json:"detail,omitempty"`
+	Hint     string `json:"hint,omitempty"`
+}
+
+func errorOf(e *pgerror.Error) errorObject {
+	if e == nil {
+		return errorObject{}
+	}
+	return errorObject{e.Code, e.Message, e.Detail, e.Hint}
 }
 
 func (o *objects) task(t mirror.Task) {
@@ -150,11 +172,14 @@ func (o *objects) task(t mirror.Task) {
 func (o *objects) end(t mirror.Task) { o.write(t) }
 
 func (o *objects) write(t mirror.Task) {
-	out := object{Task: t.ID, Type: t.Type, Status: t.State, Inner: t.Inner, Done: t.Done, Total: t.Total, Failed: t.Failed, Elapsed: elapsed(t).Milliseconds()}
-	if e := t.Error; e != nil {
-		out.SQLState, out.Message, out.Detail, out.Hint = e.Code, e.Message, e.Detail, e.Hint
+	_ = o.encoder.Encode(objectOf(t)) // a reader that is gone is not the task's concern
+}
+
+func objectOf(t mirror.Task) object {
+	return object{
+		Task: t.ID, Type: t.Type, Status: t.State, Inner: t.Inner, Done: t.Done, Total: t.Total, Failed: t.Failed, Elapsed: elapsed(t).Milliseconds(),
+		errorObject: errorOf(t.Error),
 	}
-	_ = o.encoder.Encode(out) // a reader that is gone is not the task's concern
 }
 
 func elapsed(t mirror.Task) time.Duration {

@@ -60,7 +60,7 @@ func (s schemaSyncCommand) Run(c *cli, io *streams, ctx *contextOf) error {
 		stop()
 		_ = engine.StopTask(context.WithoutCancel(ctx), started.Task) // it may have ended meanwhile
 	}()
-	task, err := progress.Follow(ctx, engine, started.Task, s.style(io), io.out)
+	task, err := progress.Follow(ctx, engine, started.Task, styleOf(s.JSON, io), io.out)
 	if err != nil {
 		return err
 	}
@@ -120,8 +120,10 @@ func (s schemaSyncCommand) dryRun(ctx context.Context, engine *mirror.Manager, i
 	return nil
 }
 
-func (s schemaSyncCommand) style(io *streams) progress.Style {
-	if s.JSON {
+// styleOf is how progress is shown: as the flag --json asks for, else bars on a
+// terminal and lines elsewhere.
+func styleOf(asJSON bool, io *streams) progress.Style {
+	if asJSON {
 		return progress.JSON
 	}
 	if f, ok := io.out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {

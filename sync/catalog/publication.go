@@ -13,6 +13,10 @@ type Publication struct {
 	Name      string
 	AllTables bool
 	ViaRoot   bool
+	Insert    bool // the kinds of changes it publishes
+	Update    bool
+	Delete    bool
+	Truncate  bool
 	Tables    []PublishedTable
 }
 
@@ -25,6 +29,8 @@ type PublishedTable struct {
 	Identity byte   // pg_class.relreplident: d(efault), n(othing), f(ull), i(ndex)
 	Key      string // the index that identifies rows, "" if there is none
 	RowCount float64
+	Columns  []string // the published columns; every column that is not generated before version 15
+	Filter   string   // the row filter, an SQL expression over the table's columns; "" for none
 }
 
 // HasIdentity tells whether an UPDATE or DELETE can say which row it met.
@@ -33,11 +39,15 @@ func (t PublishedTable) HasIdentity() bool { return t.Identity == 'f' || t.Key !
 // ReadPublication finds a publication by name; ok is false if there is none.
 func ReadPublication(ctx context.Context, conn *pgx.Conn, name string) (p Publication, ok bool, err error) {
 	p.Name = name
-	err = conn.QueryRow(ctx, `SELECT puballtables, pubviaroot FROM pg_publication WHERE pubname = $1`, name).
-		Scan(&p.AllTables, &p.ViaRoot)
+	err = conn.QueryRow(ctx, `SELECT puballtables, pubviaroot, pubinsert, pubupdate, pubdelete, pubtruncate FROM pg_publication WHERE pubname = $1`, name).
+		Scan(&p.AllTables, &p.ViaRoot, &p.Insert, &p.Update, &p.Delete, &p.Truncate)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return p, false, nil
 	}
+	if err != nil {
+		return p, false, fmt.Errorf("read publication %q: %w", name, err)
+	}
+	what, err := publishedParts(ctx, conn)
 	if err != nil {
 		return p, false, fmt.Errorf("read publication %q: %w", name, err)
 	}
@@ -47,7 +57,7 @@ SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relreplident:
                  WHERE i.indrelid = c.oid
                    AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false END
                  LIMIT 1), ''),
-       c.reltuples::float8
+       c.reltuples::float8, `+what+`
 FROM pg_publication_tables t
 JOIN pg_namespace n ON n.nspname = t.schemaname
 JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename
@@ -58,7 +68,7 @@ ORDER BY 2, 3`, name)
 	}
 	p.Tables, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (t PublishedTable, err error) {
 		var relkind, identity string
-		err = row.Scan(&t.OID, &t.Table.Schema, &t.Table.Name, &relkind, &identity, &t.Key, &t.RowCount)
+		err = row.Scan(&t.OID, &t.Table.Schema, &t.Table.Name, &relkind, &identity, &t.Key, &t.RowCount, &t.Columns, &t.Filter)
 		if err == nil {
 			t.Relkind, t.Identity = relkind[0], identity[0]
 		}
@@ -68,6 +78,19 @@ ORDER BY 2, 3`, name)
 		return p, false, fmt.Errorf("read tables of publication %q: %w", name, err)
 	}
 	return p, true, nil
+}
+
+// publishedParts gives the SQL for the columns and the row filter of a row of
+// pg_publication_tables: before version 15 there are neither lists nor filters.
+func publishedParts(ctx context.Context, conn *pgx.Conn) (string, error) {
+	var version int
+	if err := conn.QueryRow(ctx, `SELECT current_setting('server_version_num')::int`).Scan(&version); err != nil {
+		return "", err
+	}
+	if version >= 150000 {
+		return `t.attnames::text[], coalesce(t.rowfilter, '')`, nil
+	}
+	return `ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' ORDER BY a.attnum), ''`, nil
 }
 
 // Publications lists the names of all publications, for hints.

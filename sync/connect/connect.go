@@ -84,11 +84,7 @@ func open(ctx context.Context, server config.Server, cfg *pgx.ConnConfig) (*pgx.
 	if err != nil {
 		return nil, explain(server, err)
 	}
-	settings := pinned
-	if version(conn.PgConn()) >= 17 {
-		settings += "SET transaction_timeout = 0;\n"
-	}
-	if _, err := conn.PgConn().Exec(ctx, settings).ReadAll(); err != nil {
+	if _, err := conn.PgConn().Exec(ctx, settings(conn.PgConn())).ReadAll(); err != nil {
 		_ = conn.Close(context.WithoutCancel(ctx))
 		return nil, fmt.Errorf("set up the session on %s: %w", Place(server), err)
 	}

@@ -82,11 +82,16 @@ func (m *Manager) Tasks(ctx context.Context) ([]Task, []*pgerror.Error, error) {
 	var out []Task
 	warnings := m.everywhere(ctx, func(ctx context.Context, conn *pgx.Conn, _ config.Server) error {
 		rows, err := state.Tasks(ctx, conn, 0)
+		tasks := make([]Task, len(rows))
+		for i := range rows {
+			tasks[i] = m.fromRow(&rows[i])
+		}
+		if err == nil {
+			err = addData(ctx, conn, rows, tasks)
+		}
 		mu.Lock()
 		defer mu.Unlock()
-		for i := range rows {
-			out = append(out, m.fromRow(&rows[i]))
-		}
+		out = append(out, tasks...)
 		return err
 	})
 	sortTasks(out)
@@ -219,6 +224,11 @@ func (m *Manager) follow(ctx context.Context, server config.Server, task *Task, 
 			return pgerror.New(pgerror.UndefinedObject, "task %d is gone", task.ID).WithHint("SHOW TASKS; lists what there is")
 		}
 		now := m.fromRow(&row)
+		told := []Task{now}
+		if err := addData(ctx, conn, []state.Task{row}, told); err != nil {
+			return fmt.Errorf("wait for task %d: %w", task.ID, err)
+		}
+		now = told[0]
 		switch {
 		case now.State != Interrupted || TaskState(row.State).Ended() || !row.Newest:
 			unheld = time.Time{}

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pgdrover/pgdrover/config"
+	"github.com/pgdrover/pgdrover/metrics"
 	"github.com/pgdrover/pgdrover/pgerror"
 	"github.com/pgdrover/pgdrover/sync/connect"
 	"github.com/pgdrover/pgdrover/sync/drift"
@@ -26,6 +27,7 @@ type Options struct {
 	Config  func() *config.Config // the configuration in force; read anew for every command
 	Version string
 	Logger  *slog.Logger
+	Metrics metrics.Data // nil for none
 }
 
 // Manager starts tasks, stops them and tells about them. It owns the goroutines
@@ -35,6 +37,7 @@ type Manager struct {
 	config  func() *config.Config
 	runner  string
 	log     *slog.Logger
+	metrics metrics.Data
 	tasks   sync.WaitGroup
 	mu      sync.Mutex
 	closing bool
@@ -48,8 +51,11 @@ func NewManager(opts Options) *Manager {
 	if err != nil {
 		host = "an unnamed host"
 	}
+	if opts.Metrics == nil {
+		opts.Metrics = metrics.Discard
+	}
 	return &Manager{
-		config: opts.Config, log: opts.Logger, running: map[TaskID]context.CancelCauseFunc{},
+		config: opts.Config, log: opts.Logger, metrics: opts.Metrics, running: map[TaskID]context.CancelCauseFunc{},
 		runner: fmt.Sprintf("pgdrover %s on %s, process %d", opts.Version, host, os.Getpid()),
 	}
 }
@@ -99,8 +105,21 @@ func (m *Manager) SchemaSync(ctx context.Context, req SchemaSyncRequest) (Starte
 	return Started{Task: id, Warnings: found.Warnings}, nil
 }
 
+// job is the work of a task.
+type job interface {
+	typeName() string
+	mirror() state.Mirror
+	subtasks() []state.Subtask
+	// begun gives the job its journal, which the Manager closes.
+	begun(journal *journal)
+	// run does the work and returns when nothing of it is in flight any more.
+	run(ctx context.Context) error
+	record() *journal
+	phase() string // of the statements that the journal records
+}
+
 // begin takes the mirror's lease, records the task and starts it.
-func (m *Manager) begin(ctx context.Context, p *pair, job *schemaSync) (id TaskID, err error) {
+func (m *Manager) begin(ctx context.Context, p *pair, job job) (id TaskID, err error) {
 	server := p.destination0
 	open := func(ctx context.Context) (*pgx.Conn, error) { return connect.Open(ctx, server, "task") }
 	conn, err := open(ctx)
@@ -121,7 +140,7 @@ func (m *Manager) begin(ctx context.Context, p *pair, job *schemaSync) (id TaskI
 	if err := state.Install(ctx, conn); err != nil {
 		return 0, fmt.Errorf("prepare the schema pgdrover on %s: %w", connect.Place(server), err)
 	}
-	row, err := state.EnsureMirror(ctx, conn, state.Mirror{Name: p.mirror, Source: job.req.Source, Destination: job.req.Destination, Publication: job.req.Publication})
+	row, err := state.EnsureMirror(ctx, conn, job.mirror())
 	if err != nil {
 		return 0, err
 	}
@@ -138,12 +157,12 @@ func (m *Manager) begin(ctx context.Context, p *pair, job *schemaSync) (id TaskI
 	if err != nil {
 		return 0, err
 	}
-	job.journal = newJournal(open, conn, row.ID, number, job.req.Phase.String())
+	job.begun(newJournal(open, conn, row.ID, number, job.phase()))
 	return TaskID(number), m.launch(ctx, TaskID(number), lease, listener, job)
 }
 
 // launch starts the goroutine of a task.
-func (m *Manager) launch(ctx context.Context, id TaskID, lease *state.Lease, listener *pgx.Conn, job *schemaSync) error {
+func (m *Manager) launch(ctx context.Context, id TaskID, lease *state.Lease, listener *pgx.Conn, job job) error {
 	ctx, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -153,6 +172,7 @@ func (m *Manager) launch(ctx context.Context, id TaskID, lease *state.Lease, lis
 	}
 	m.running[id], m.last = stop, id
 	m.log.Info("task started", "task", int64(id), "type", job.typeName())
+	m.metrics.TaskStart(job.typeName())
 	lease.Hold(ctx, listener, int64(id), stop)
 	m.tasks.Go(func() {
 		defer stop(nil)
@@ -175,14 +195,19 @@ func (m *Manager) runs(id TaskID) bool {
 }
 
 // end records how a task has ended.
-func (m *Manager) end(ctx context.Context, id TaskID, job *schemaSync, err error) {
+func (m *Manager) end(ctx context.Context, id TaskID, job job, err error) {
 	to, failure := outcome(ctx, err)
-	job.journal.flush(ctx)
-	write := job.journal.write(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+	journal := job.record()
+	journal.flush(ctx)
+	write := journal.write(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		_, err := state.SetTask(ctx, conn, int64(id), string(to), from(to), failure, true)
 		return err
 	})
-	recorded := errors.Join(write, job.journal.close(ctx))
+	recorded := errors.Join(write, journal.close(ctx))
+	m.metrics.TaskEnd(job.typeName(), string(to))
+	if failure != nil && to == Failed {
+		m.metrics.Error(job.mirror().Name, failure.Code)
+	}
 	log := m.log.With("task", int64(id), "type", job.typeName())
 	switch {
 	case recorded != nil:
@@ -192,7 +217,7 @@ func (m *Manager) end(ctx context.Context, id TaskID, job *schemaSync, err error
 	case failure != nil:
 		log.Error("task ended", "state", string(to), "sqlstate", failure.Code, "error", failure.Message)
 	default:
-		log.Info("task ended", "state", string(to), "failed_statements", job.journal.failed())
+		log.Info("task ended", "state", string(to), "failed_statements", journal.failed())
 	}
 }
 

@@ -28,6 +28,18 @@ type schemaSync struct {
 	quoteAll bool
 	journal  *journal
 	source   *schema.Source
+	// part: the phase is a part of a task that also moves rows. Primary keys
+	// are then built after them, and the task's own parts are not ended here.
+	part bool
+	gate *schema.Gate // of a part that runs while tables are filled
+}
+
+func (j *schemaSync) begun(journal *journal) { j.journal = journal }
+func (j *schemaSync) record() *journal       { return j.journal }
+func (j *schemaSync) phase() string          { return j.req.Phase.String() }
+
+func (j *schemaSync) mirror() state.Mirror {
+	return state.Mirror{Name: j.pair.mirror, Source: j.req.Source, Destination: j.req.Destination, Publication: j.req.Publication}
 }
 
 // read says how both sides are read.
@@ -70,7 +82,7 @@ func (j *schemaSync) run(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, j.endAll(ctx, err))
 	}
-	if err := j.record(ctx, plans); err != nil {
+	if err := j.recordPlans(ctx, plans); err != nil {
 		return err
 	}
 	if err := j.refuseDrift(plans); err != nil {
@@ -107,6 +119,7 @@ func (j *schemaSync) firstPlans(ctx context.Context) ([]*schema.Plan, error) {
 func (j *schemaSync) runOptions() schema.RunOptions {
 	opts := j.pair.runOptions(j.req)
 	opts.Owner = fmt.Sprintf("%d %s", j.journal.mirrorID, j.pair.mirror)
+	opts.Gate = j.gate
 	return opts
 }
 
@@ -142,7 +155,7 @@ func (j *schemaSync) plans(ctx context.Context) ([]*schema.Plan, error) {
 		return nil, err
 	}
 	err := j.source.ReadIndexSQL(ctx, j.quoteAll, func(table catalog.Name) bool {
-		return slices.ContainsFunc(destinations, func(d *schema.Destination) bool { return d.Sizes[table].Bytes > 0 })
+		return j.gate.Holds(table) || slices.ContainsFunc(destinations, func(d *schema.Destination) bool { return d.Sizes[table].Bytes > 0 })
 	})
 	if err != nil {
 		return nil, err
@@ -173,13 +186,14 @@ func (j *schemaSync) plan(ctx context.Context, d *schema.Destination) (*schema.P
 // version of PostgreSQL can be compared.
 func (j *schemaSync) comparable(ctx context.Context, d *schema.Destination) (schema.PlanOptions, error) {
 	opts := j.pair.planOptions(j.req)
+	opts.KeysAfterRows, opts.Gate = j.part, j.gate
 	canonical, err := schema.Canonical(ctx, j.source, d, opts, j.read())
 	opts.Canonical = canonical
 	return opts, err
 }
 
-// record writes every shard's plan down.
-func (j *schemaSync) record(ctx context.Context, plans []*schema.Plan) error {
+// recordPlans writes every shard's plan down.
+func (j *schemaSync) recordPlans(ctx context.Context, plans []*schema.Plan) error {
 	for _, plan := range plans {
 		if err := j.journal.plan(ctx, plan.Shard, j.rows(plan, nil)); err != nil {
 			return err

@@ -22,6 +22,9 @@ func (j *schemaSync) shards(ctx context.Context, plans []*schema.Plan) error {
 	for i, plan := range plans {
 		group.Go(func() error {
 			errs[i] = j.shard(ctx, plan)
+			if j.part {
+				return nil
+			}
 			to, failure := outcome(ctx, errs[i])
 			return j.journal.write(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 				return state.EndSubtask(ctx, conn, j.journal.task, plan.Shard, string(to), failure)
@@ -39,6 +42,9 @@ func (j *schemaSync) shards(ctx context.Context, plans []*schema.Plan) error {
 
 // endAll records that every shard's part has ended with err.
 func (j *schemaSync) endAll(ctx context.Context, err error) error {
+	if j.part {
+		return nil
+	}
 	to, failure := outcome(ctx, err)
 	var errs []error
 	for _, server := range j.pair.destination {

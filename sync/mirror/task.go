@@ -27,6 +27,13 @@ type Task struct {
 	Failed      int64      // statements that ended with an error
 	Error       *pgerror.Error
 	Subtasks    []Subtask
+
+	// Of tasks that move rows: what is copied, and how far behind the stream is.
+	Rows, TotalRows   int64
+	Bytes, TotalBytes int64
+	LagBytes          *int64        // the greatest of its streams; nil if nothing streams
+	Lag               time.Duration // valid with LagBytes
+	Streams           []StreamRow
 }
 
 // Progress is a line that tells what the task is doing and how far it is, to
@@ -44,10 +51,28 @@ func (t Task) Progress() string {
 	if planned {
 		line += fmt.Sprintf(", %d%% of %d statements", t.Done*10/t.Total*10, t.Total)
 	}
+	switch {
+	case t.LagBytes != nil:
+		line = fmt.Sprintf("task %d: %s, %s", t.ID, doing, lagText(*t.LagBytes, t.Lag))
+	case t.TotalBytes > 0:
+		line = fmt.Sprintf("task %d: %s, %d%% of %d MB", t.ID, doing, min(t.Bytes*10/t.TotalBytes*10, 100), t.TotalBytes>>20)
+	}
 	if t.Failed > 0 {
 		line += fmt.Sprintf(", %d failed", t.Failed)
 	}
 	return line
+}
+
+// lagText says how far behind a stream is, roughly: a line is told again only
+// when it says something else.
+func lagText(bytes int64, lag time.Duration) string {
+	switch {
+	case bytes < 1<<20 && lag < 2*time.Second:
+		return "up to date"
+	case bytes < 1<<30:
+		return fmt.Sprintf("%d MB behind", bytes>>20)
+	}
+	return fmt.Sprintf("%.1f GB behind", float64(bytes)/(1<<30))
 }
 
 // Subtask is the part of a task that one shard does.
@@ -67,6 +92,7 @@ type Subtask struct {
 // Started is what a command that starts work answers with.
 type Started struct {
 	Task     TaskID
+	Slots    []string         // the replication slots it uses, of COPY_DATA and REPLICATE
 	Warnings []*pgerror.Error // findings of the preflight that do not forbid the work
 }
 

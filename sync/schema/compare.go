@@ -10,7 +10,7 @@ import (
 // Compare lists every difference between the source and one shard, each with
 // the phase that would remove it.
 func Compare(source *Source, destination *Destination, opts PlanOptions) ([]drift.Difference, error) {
-	phases, err := source.Phases()
+	phases, err := source.Phases(false)
 	if err != nil {
 		return nil, err
 	}

@@ -9,11 +9,15 @@ import (
 // entry comes before one it depends on: a comment on an index follows the
 // index, a view that needs a primary key waits for it.
 //
+// With keysAfterRows primary keys and the indexes of replica identities are
+// built when the rows are there, which is faster; without it they are there
+// before, for rows that arrive as changes.
+//
 // An unknown kind is an error: nothing is left out unnoticed.
-func (s *Source) Phases() (map[int]dump.Phase, error) {
+func (s *Source) Phases(keysAfterRows bool) (map[int]dump.Phase, error) {
 	phases := make(map[int]dump.Phase, len(s.Archive.Entries))
 	for i := range s.Archive.Entries {
-		phase, err := s.ownPhase(&s.Archive.Entries[i])
+		phase, err := s.ownPhase(&s.Archive.Entries[i], keysAfterRows)
 		if err != nil {
 			return nil, err
 		}
@@ -45,7 +49,7 @@ func (s *Source) latest(e *dump.Entry, phase dump.Phase, phases map[int]dump.Pha
 }
 
 // ownPhase is the phase of an entry without regard to what it depends on.
-func (s *Source) ownPhase(e *dump.Entry) (dump.Phase, error) {
+func (s *Source) ownPhase(e *dump.Entry, keysAfterRows bool) (dump.Phase, error) {
 	phase, err := dump.PhaseOf(e.Kind)
 	if err != nil {
 		return phase, err
@@ -54,6 +58,8 @@ func (s *Source) ownPhase(e *dump.Entry) (dump.Phase, error) {
 	case dump.KindConstraint:
 		k := s.Constraints[e.OID]
 		switch {
+		case keysAfterRows && k.Type != 'n':
+			return dump.PostData, nil
 		case k.Type == 'p' || k.Type == 'n' || s.Indexes[k.Index].ReplicaIdentity:
 			return dump.PreData, nil
 		default:
@@ -61,11 +67,14 @@ func (s *Source) ownPhase(e *dump.Entry) (dump.Phase, error) {
 		}
 	case dump.KindIndex:
 		// Changes cannot be applied without the index that identifies rows.
-		if s.Indexes[e.OID].ReplicaIdentity {
+		if s.Indexes[e.OID].ReplicaIdentity && !keysAfterRows {
 			return dump.PreData, nil
 		}
 	case dump.KindIndexAttach:
 		// As early as both indexes are there: partitions of a primary key.
+		if keysAfterRows {
+			return dump.PostData, nil
+		}
 		return dump.PreData, nil
 	case dump.KindTrigger, dump.KindRule:
 		// These would fire while changes are applied, a second time for what

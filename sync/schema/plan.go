@@ -21,6 +21,8 @@ type PlanOptions struct {
 	WidenKeys      bool
 	OnlyPublished  bool                             // scope = "publication"
 	Canonical      func(*dump.Entry) (string, bool) // see drift.Rules
+	KeysAfterRows  bool                             // see Source.Phases
+	Gate           *Gate                            // tables that are being filled while the plan runs
 }
 
 // Plan is what one shard lacks in one phase.
@@ -45,7 +47,7 @@ func (p *Plan) Drift() []*Statement {
 // Build plans a phase for one shard: each entry of the phase that the shard
 // lacks becomes statements, each that it has is compared. It is pure.
 func Build(source *Source, destination *Destination, opts PlanOptions) (*Plan, error) {
-	phases, err := source.Phases()
+	phases, err := source.Phases(opts.KeysAfterRows)
 	if err != nil {
 		return nil, err
 	}
@@ -133,6 +135,11 @@ func (b *builder) lateEntries() {
 			}
 		}
 	})
+}
+
+// bytes is how much a table holds, or will hold when its statements run.
+func (b *builder) bytes(table catalog.Name) int64 {
+	return max(b.destination.Sizes[table].Bytes, b.opts.Gate.weight(table))
 }
 
 // each calls plan for the entries of this phase that are in scope.
@@ -302,7 +309,7 @@ func (b *builder) add(e *dump.Entry, s *Statement) *Statement {
 		b.last[e.DumpID] = s.Ordinal
 	}
 	for _, lock := range s.Locks {
-		filled := b.destination.Sizes[lock.Relation].Bytes > 0
+		filled := b.destination.Sizes[lock.Relation].Bytes > 0 && b.opts.Gate.weight(lock.Relation) == 0
 		s.Alone = s.Alone || filled && lock.Mode.Conflicts(RowExclusive)
 	}
 	b.plan.Statements = append(b.plan.Statements, s)

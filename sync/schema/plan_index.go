@@ -15,7 +15,7 @@ import (
 func (b *builder) createIndex(e *dump.Entry) {
 	index := b.source.Indexes[e.OID]
 	build, ok := b.source.IndexSQL[e.OID]
-	weight := b.destination.Sizes[index.Table].Bytes
+	weight := b.bytes(index.Table)
 	if !ok || weight == 0 || index.Relkind == 'p' || !strings.HasPrefix(e.Definition, build+";") {
 		s := b.statement(e, b.text(e))
 		s.Weight = weight
@@ -93,7 +93,7 @@ func (b *builder) concurrently(index catalog.Index) bool {
 	case b.opts.Concurrently == "never":
 		return false
 	}
-	return b.destination.Live[index.Table]
+	return b.destination.Live[index.Table] && b.opts.Gate.weight(index.Table) == 0
 }
 
 // insertConcurrently turns "CREATE [UNIQUE] INDEX name ON …", as
@@ -114,7 +114,7 @@ func (b *builder) createConstraint(e *dump.Entry) {
 	k := b.source.Constraints[e.OID]
 	index := b.source.Indexes[k.Index]
 	build, ok := b.source.IndexSQL[k.Index]
-	weight := b.destination.Sizes[k.Table].Bytes
+	weight := b.bytes(k.Table)
 	if !ok || weight == 0 || k.Relkind != 'r' || (k.Type != 'p' && k.Type != 'u') {
 		s := b.statement(e, b.text(e))
 		s.Weight = weight

@@ -248,7 +248,7 @@ func TestPhasesFollowDependencies(t *testing.T) {
 	s.Archive.Entries = append(s.Archive.Entries, entry(22, dump.KindTrigger, "shop", "orders always", "CREATE TRIGGER always …;\n", 2))
 	s.Archive.Entries = append(s.Archive.Entries, entry(23, dump.KindComment, "shop", "TRIGGER always", "COMMENT …;\n", 22))
 	s.Firing = map[uint32]catalog.Fires{1022: catalog.FiresAlways}
-	phases, err := s.Phases()
+	phases, err := s.Phases(false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -263,7 +263,7 @@ func TestPhasesFollowDependencies(t *testing.T) {
 	index := s.Indexes[1005]
 	index.ReplicaIdentity = true
 	s.Indexes[1005] = index
-	if phases, err = s.Phases(); err != nil || phases[5] != dump.PreData {
+	if phases, err = s.Phases(false); err != nil || phases[5] != dump.PreData {
 		t.Errorf("the index that identifies rows is of phase %s (%v)", phases[5], err)
 	}
 }
@@ -272,7 +272,7 @@ func TestPhasesRefuseAnUnknownKind(t *testing.T) {
 	t.Parallel()
 	s := shop()
 	s.Archive.Entries = append(s.Archive.Entries, entry(30, "PROPERTY GRAPH", "shop", "g", "CREATE PROPERTY GRAPH g;\n"))
-	_, err := s.Phases()
+	_, err := s.Phases(false)
 	if pgerror.Code(err) != pgerror.FeatureNotSupported || !strings.Contains(err.Error(), "PROPERTY GRAPH") {
 		t.Errorf("the error is %v", err)
 	}

@@ -24,6 +24,7 @@ type RunOptions struct {
 	RetryMinDelay      time.Duration // before the second attempt; doubles, up to 32 times
 	IgnoreErrors       bool          // go on after a failed statement
 	MaintenanceWorkMem string        // "" leaves the server's own
+	Gate               *Gate         // holds statements back until their table is filled; nil for none
 }
 
 // Runner runs the plan of one shard. Its Run owns every goroutine it starts.
@@ -43,7 +44,9 @@ var ErrConnectionLost = errors.New("connection lost")
 // build is not thrown away for another statement's error. With IgnoreErrors
 // failures are only reported. No statement is in flight when it returns.
 func (r *Runner) Run(ctx context.Context, plan *Plan) error {
-	schedule := newScheduler(plan.Statements)
+	schedule := newScheduler(plan.Statements, r.Options.Gate)
+	r.Options.Gate.join(schedule)
+	defer r.Options.Gate.leave(schedule)
 	var group errgroup.Group
 	for i := range max(1, min(r.Options.Jobs, len(schedule.waiting))) {
 		group.Go(func() error {

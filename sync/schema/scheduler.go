@@ -32,10 +32,11 @@ type scheduler struct {
 	heavy    int                                        // heavy statements among waiting
 	tickets  int
 	stopped  bool
+	gate     *Gate // nil holds nothing back
 }
 
-func newScheduler(statements []*Statement) *scheduler {
-	s := &scheduler{finished: map[int]bool{}, inFlight: map[int][]*Statement{}, held: map[catalog.Name]*[AccessExclusive + 1]int{}}
+func newScheduler(statements []*Statement, gate *Gate) *scheduler {
+	s := &scheduler{gate: gate, finished: map[int]bool{}, inFlight: map[int][]*Statement{}, held: map[catalog.Name]*[AccessExclusive + 1]int{}}
 	s.changed = sync.NewCond(&s.mu)
 	for _, st := range statements {
 		if st.Outcome == ToRun {
@@ -89,6 +90,13 @@ func (s *scheduler) finish(ticket int) {
 	s.changed.Broadcast()
 }
 
+// wake makes those who wait look again: the gate has opened for a table.
+func (s *scheduler) wake() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.changed.Broadcast()
+}
+
 // stop makes every take give nil from now on.
 func (s *scheduler) stop() {
 	s.mu.Lock()
@@ -109,7 +117,7 @@ func (s *scheduler) pick() []*Statement {
 		if full && s.heavy == 0 {
 			break
 		}
-		tooEarly := (st.Serial || st.AfterSerial) && serialBlocked || st.Barrier && !allBefore
+		tooEarly := s.gate.holds(st) || (st.Serial || st.AfterSerial) && serialBlocked || st.Barrier && !allBefore
 		ready := !tooEarly && s.free(st)
 		switch {
 		case ready && st.heavy():

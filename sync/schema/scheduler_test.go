@@ -160,7 +160,7 @@ func TestSchedulerKeepsItsPromises(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		plan := randomPlan(t)
 		workers := rapid.IntRange(1, 4).Draw(t, "workers")
-		s, o := newScheduler(plan), newObserver(plan)
+		s, o := newScheduler(plan, nil), newObserver(plan)
 		for len(s.waiting) > 0 || len(o.inFlight) > 0 {
 			ready := len(s.waiting) > 0 && len(o.inFlight) < workers && len(s.pick()) > 0
 			switch {
@@ -199,7 +199,7 @@ func TestSchedulerServesWorkers(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	rapid.Check(t, func(t *rapid.T) {
 		plan := randomPlan(t)
-		s, o := newScheduler(plan), newObserver(plan)
+		s, o := newScheduler(plan, nil), newObserver(plan)
 		var mu sync.Mutex // guards o and wrong
 		var wrong []string
 		var workers sync.WaitGroup
@@ -235,7 +235,7 @@ func TestSchedulerServesWorkers(t *testing.T) {
 
 // blocked is a plan whose second statement waits for the first.
 func blocked() *scheduler {
-	return newScheduler([]*Statement{{Ordinal: 1, Weight: 1}, {Ordinal: 2, Weight: 1, Requires: []int{1}}})
+	return newScheduler([]*Statement{{Ordinal: 1, Weight: 1}, {Ordinal: 2, Weight: 1, Requires: []int{1}}}, nil)
 }
 
 func TestSchedulerStopWakesWhoWaits(t *testing.T) {
@@ -277,7 +277,7 @@ func TestSchedulerBatches(t *testing.T) {
 		plan = append(plan, &Statement{Ordinal: 301 + i, SQL: large, Requires: []int{300}})
 	}
 	plan = append(plan, &Statement{Ordinal: 304, Weight: 5}, &Statement{Ordinal: 305, Weight: 9})
-	s := newScheduler(plan)
+	s := newScheduler(plan, nil)
 	var got []string
 	for {
 		batch, ticket := s.take(t.Context())

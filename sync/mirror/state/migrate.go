@@ -80,6 +80,71 @@ CREATE TABLE pgdrover.progress (
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (mirror, shard)
 );
+`, `
+CREATE TABLE pgdrover.streams (
+    mirror_id      integer NOT NULL REFERENCES pgdrover.mirrors ON DELETE CASCADE,
+    shard          integer NOT NULL,
+    slot           text NOT NULL,
+    made           boolean NOT NULL,
+    system_id      text NOT NULL DEFAULT '',
+    consistent_lsn pg_lsn,
+    received_lsn   pg_lsn,
+    applied_lsn    pg_lsn,
+    confirmed_lsn  pg_lsn,
+    server_lsn     pg_lsn,
+    lag_seconds    float8,
+    transactions   bigint NOT NULL DEFAULT 0,
+    rows           bigint NOT NULL DEFAULT 0,
+    transactions_per_second float8 NOT NULL DEFAULT 0,
+    rows_per_second         float8 NOT NULL DEFAULT 0,
+    binary_values  boolean,
+    last_commit    timestamptz,
+    error          jsonb,
+    updated_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (mirror_id, shard)
+);
+CREATE TABLE pgdrover.tables (
+    mirror_id   integer NOT NULL REFERENCES pgdrover.mirrors ON DELETE CASCADE,
+    shard       integer NOT NULL,
+    schema_name text NOT NULL,
+    table_name  text NOT NULL,
+    task_id     bigint NOT NULL,
+    state       text NOT NULL,
+    sync_lsn    pg_lsn,
+    stopped_lsn pg_lsn,
+    format      text NOT NULL DEFAULT '',
+    format_why  text NOT NULL DEFAULT '',
+    total_rows  bigint NOT NULL DEFAULT 0,
+    total_bytes bigint NOT NULL DEFAULT 0,
+    rows        bigint NOT NULL DEFAULT 0,
+    bytes       bigint NOT NULL DEFAULT 0,
+    ranges      bigint NOT NULL DEFAULT 0,
+    ranges_done bigint NOT NULL DEFAULT 0,
+    workers     text NOT NULL DEFAULT '',
+    attempt     integer NOT NULL DEFAULT 0,
+    sql         text NOT NULL DEFAULT '',
+    inserted    bigint NOT NULL DEFAULT 0,
+    updated     bigint NOT NULL DEFAULT 0,
+    deleted     bigint NOT NULL DEFAULT 0,
+    started_at  timestamptz,
+    finished_at timestamptz,
+    updated_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    error       jsonb,
+    resync_asked boolean NOT NULL DEFAULT false,
+    part        text NOT NULL DEFAULT '',
+    PRIMARY KEY (mirror_id, shard, schema_name, table_name)
+);
+CREATE TABLE pgdrover.copied (
+    mirror      text NOT NULL,
+    shard       integer NOT NULL,
+    schema_name text NOT NULL,
+    table_name  text NOT NULL,
+    snapshot    pg_lsn NOT NULL,
+    range       integer NOT NULL,
+    rows        bigint NOT NULL,
+    bytes       bigint NOT NULL,
+    PRIMARY KEY (mirror, shard, schema_name, table_name, snapshot, range)
+);
 `}
 
 // Install creates the schema pgdrover in the database behind conn, or brings an

@@ -18,6 +18,7 @@ type Mirror struct {
 	ID                               int32
 	Name                             string
 	Source, Destination, Publication string
+	CreatedAt                        time.Time
 }
 
 // EnsureMirror finds the mirror of this name or makes it. A mirror that exists

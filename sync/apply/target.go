@@ -1,0 +1,244 @@
+package apply
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/pgdrover/pgdrover/dump"
+	"github.com/pgdrover/pgdrover/pgerror"
+	"github.com/pgdrover/pgdrover/sync/catalog"
+	"github.com/pgdrover/pgdrover/sync/shard"
+	"github.com/pgdrover/pgdrover/sync/stream"
+)
+
+// Target is how the changes of one shape of one source relation are applied. It
+// is never changed; any number of goroutines may use it.
+type Target struct {
+	Source *stream.Relation
+	Table  catalog.Name // at the destination
+	From   stream.LSN   // the gate: changes of transactions with a FinalLSN below are left out
+
+	only     string // "ONLY " unless the destination is partitioned
+	name     string // quoted
+	columns  []column
+	identity []int // positions in a tuple that tell rows apart; empty for every column
+	mode     mode
+	extras   []string // quoted names of the destination's own columns, which an UPDATE must keep
+	guarded  bool     // an INSERT has to look whether the row is there
+	watched  bool     // it has a column of identity ALWAYS that is no part of the identity
+	key      *shard.Key
+	keyAt    int // the sharding column's position in a tuple
+}
+
+// mode is how changes of a table are brought together.
+type mode byte
+
+const (
+	folded  mode = iota // by the key: one statement for many rows
+	runs                // rows without key: INSERTs together, the others one by one
+	ordered             // one by one: the key is not known to be unique
+)
+
+// TargetOptions are the parts of NewTarget that are no shapes.
+type TargetOptions struct {
+	From stream.LSN // where the table's copy was made; 0 for everything
+	Key  *shard.Key // nil if every shard has all rows
+	// SameTypes says that there is one destination, or that types made by users
+	// and extensions have the same OIDs in all of them.
+	SameTypes bool
+}
+
+// NewTarget joins a shape of a source relation with its destination. The error
+// says how they do not fit, and what would make them.
+func NewTarget(source *stream.Relation, sourceTypes catalog.Types, destination *catalog.Relation, destinationTypes catalog.Types, options TargetOptions) (*Target, *pgerror.Error) {
+	t := &Target{
+		Source: source, Table: destination.Table, From: options.From, key: options.Key, keyAt: -1,
+		name: dump.QuoteIdent(destination.Table.Schema) + "." + dump.QuoteIdent(destination.Table.Name),
+	}
+	switch destination.Relkind {
+	case 'r':
+		t.only = "ONLY "
+	case 'p':
+	default:
+		return nil, pgerror.New(wrongObjectType, "%s is not a table at the destination", t.name)
+	}
+	if err := t.addColumns(sourceTypes, destination, destinationTypes, options); err != nil {
+		return nil, err
+	}
+	if err := t.checkOthers(destination); err != nil {
+		return nil, err
+	}
+	if err := t.setIdentity(destination); err != nil {
+		return nil, err
+	}
+	if err := t.setKey(); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// SQLSTATE codes of shapes that do not fit; the names are those of errcodes.txt.
+const (
+	wrongObjectType   = "42809"
+	undefinedColumn   = "42703"
+	datatypeMismatch  = "42804"
+	notNullViolation  = "23502"
+	invalidTableShape = "42P16"
+	limitExceeded     = "54000"
+)
+
+func (t *Target) addColumns(sourceTypes catalog.Types, destination *catalog.Relation, destinationTypes catalog.Types, options TargetOptions) *pgerror.Error {
+	for _, from := range t.Source.Columns {
+		at := destination.Position(from.Name)
+		if at < 0 {
+			return pgerror.New(undefinedColumn, "column %s of %s does not exist at the destination", dump.QuoteIdent(from.Name), t.name).
+				WithDetail("The source has it as %s.", typeText(sourceTypes, from.Type, from.Modifier)).
+				WithHint("ALTER TABLE %s ADD COLUMN %s %s;", t.name, dump.QuoteIdent(from.Name), typeText(sourceTypes, from.Type, from.Modifier))
+		}
+		to := destination.Columns[at]
+		if to.Generated != 0 {
+			return pgerror.New(invalidTableShape, "column %s of %s is generated at the destination, but the source sends its values", dump.QuoteIdent(from.Name), t.name).
+				WithHint("ALTER TABLE %s ALTER COLUMN %s DROP EXPRESSION;", t.name, dump.QuoteIdent(from.Name))
+		}
+		c, why := newColumn(sourceTypes, from, destinationTypes, to, options.SameTypes)
+		if why != "" {
+			return pgerror.New(datatypeMismatch, "column %s of %s differs in type: %s", dump.QuoteIdent(from.Name), t.name, why).
+				WithDetail("The source has %s, the destination %s.", typeText(sourceTypes, from.Type, from.Modifier), to.TypeText).
+				WithHint("ALTER TABLE %s ALTER COLUMN %s TYPE %s;", t.name, dump.QuoteIdent(from.Name), typeText(sourceTypes, from.Type, from.Modifier))
+		}
+		t.columns = append(t.columns, c)
+	}
+	return nil
+}
+
+// checkOthers looks at the columns that the source does not send.
+func (t *Target) checkOthers(destination *catalog.Relation) *pgerror.Error {
+	for _, c := range destination.Columns {
+		if slices.ContainsFunc(t.Source.Columns, func(s stream.RelationColumn) bool { return s.Name == c.Name }) || c.Generated != 0 {
+			continue
+		}
+		if c.NotNull && !c.HasDefault && c.Identity == 0 {
+			return pgerror.New(notNullViolation, "column %s of %s gets no values: the source does not send it", dump.QuoteIdent(c.Name), t.name).
+				WithDetail("It is NOT NULL and has no default.").
+				WithHint("ALTER TABLE %s ALTER COLUMN %s DROP NOT NULL;", t.name, dump.QuoteIdent(c.Name))
+		}
+		t.extras = append(t.extras, dump.QuoteIdent(c.Name))
+	}
+	return nil
+}
+
+// setIdentity decides how rows are told apart, and with that the mode.
+func (t *Target) setIdentity(destination *catalog.Relation) *pgerror.Error {
+	if t.Source.Identity == 'f' {
+		t.mode = runs
+		for _, key := range destination.Keys {
+			if at := t.positions(destination, key); at != nil && !key.Deferrable {
+				t.identity, t.mode = at, folded
+				break
+			}
+		}
+		t.markIdentity()
+		return nil
+	}
+	for i, c := range t.Source.Columns {
+		if c.Key {
+			t.identity = append(t.identity, i)
+		}
+	}
+	t.markIdentity()
+	if len(t.identity) == 0 { // only INSERTs can come
+		t.mode = runs
+		return nil
+	}
+	t.mode = ordered
+	usable := false
+	for _, key := range destination.Keys {
+		at := t.positions(destination, key)
+		inside := at != nil && !slices.ContainsFunc(at, func(i int) bool { return !slices.Contains(t.identity, i) })
+		if inside && !key.Deferrable {
+			t.mode = folded
+			return nil
+		}
+		around := !slices.ContainsFunc(t.identity, func(i int) bool { return !slices.Contains(t.all(destination, key), i) })
+		usable = usable || inside || around
+	}
+	if usable {
+		t.guarded = true
+		return nil
+	}
+	names := make([]string, len(t.identity))
+	for i, at := range t.identity {
+		names[i] = t.columns[at].name
+	}
+	return pgerror.New(pgerror.ObjectNotInPrerequisiteState, "%s has no key at the destination that tells the source's rows apart", t.name).
+		WithDetail("The replica identity of the source has the columns %s.", strings.Join(names, ", ")).
+		WithHint("ALTER TABLE %s ADD PRIMARY KEY (%s);", t.name, strings.Join(names, ", "))
+}
+
+// positions gives where the columns of a destination's key are in a tuple, nil
+// if the source does not send all of them.
+func (t *Target) positions(destination *catalog.Relation, key catalog.Key) []int {
+	at := t.all(destination, key)
+	if slices.Contains(at, -1) {
+		return nil
+	}
+	slices.Sort(at)
+	return at
+}
+
+func (t *Target) all(destination *catalog.Relation, key catalog.Key) []int {
+	at := make([]int, len(key.Columns))
+	for i, column := range key.Columns {
+		at[i] = slices.IndexFunc(t.Source.Columns, func(c stream.RelationColumn) bool { return c.Name == destination.Columns[column].Name })
+	}
+	return at
+}
+
+func (t *Target) markIdentity() {
+	for _, i := range t.identity {
+		t.columns[i].identity = true
+	}
+	for i := range t.columns {
+		t.watched = t.watched || (t.columns[i].always && !t.columns[i].identity)
+	}
+}
+
+// setKey finds the sharding column. An UPDATE may move a row to another shard;
+// the shard it leaves is known by the old key alone.
+func (t *Target) setKey() *pgerror.Error {
+	if t.key == nil {
+		return nil
+	}
+	if _, constant := t.key.Constant(); constant {
+		return nil
+	}
+	t.keyAt = slices.IndexFunc(t.Source.Columns, func(c stream.RelationColumn) bool { return c.Name == t.key.Column })
+	source := dump.QuoteIdent(t.Source.Schema) + "." + dump.QuoteIdent(t.Source.Name)
+	if t.keyAt < 0 {
+		return pgerror.New(undefinedColumn, "the source does not send the sharding column %s of %s", dump.QuoteIdent(t.key.Column), source).
+			WithHint("the publication's column list must have it")
+	}
+	if len(t.identity) > 0 && t.Source.Identity != 'f' && !t.columns[t.keyAt].identity {
+		return pgerror.New(pgerror.ObjectNotInPrerequisiteState, "the sharding column %s of %s is not part of the replica identity", dump.QuoteIdent(t.key.Column), source).
+			WithDetail("Where the old version of a changed row is cannot be known without it.").
+			WithHint("On the source: ALTER TABLE %s REPLICA IDENTITY FULL; or REPLICA IDENTITY USING INDEX with a unique index that has the column.", source)
+	}
+	return nil
+}
+
+// String names the target as messages do.
+func (t *Target) String() string { return fmt.Sprintf("%s.%s", t.Source.Schema, t.Source.Name) }
+
+// sourceName is what the mirror calls the table.
+func (t *Target) sourceName() catalog.Name {
+	return catalog.Name{Schema: t.Source.Schema, Name: t.Source.Name}
+}
+
+// quotedSource is sourceName as SQL has it.
+func (t *Target) quotedSource() string {
+	return dump.QuoteIdent(t.Source.Schema) + "." + dump.QuoteIdent(t.Source.Name)
+}
+
+// full tells whether a row is found by all of its values.
+func (t *Target) full() bool { return t.mode == runs }

@@ -1,0 +1,340 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pgdrover/pgdrover/config"
+	"github.com/pgdrover/pgdrover/dump"
+	"github.com/pgdrover/pgdrover/pgerror"
+	"github.com/pgdrover/pgdrover/sync/catalog"
+	"github.com/pgdrover/pgdrover/sync/connect"
+	"github.com/pgdrover/pgdrover/sync/mirror/state"
+	"github.com/pgdrover/pgdrover/sync/schema"
+	"github.com/pgdrover/pgdrover/sync/shard"
+)
+
+// copyData is COPY_DATA and REPLICATE: a task's work. What of it was done is
+// recorded, so that the same command goes on with what is missing.
+type copyData struct {
+	manager  *Manager
+	pair     *pair
+	req      CopyDataRequest
+	config   *config.Config // as it was when the task began
+	binary   dump.Binary
+	quoteAll bool
+	journal  *journal
+	tables   *tableRegistry
+	router   *shard.Router // which rows go to which shard of the destination
+	origin   *shard.Router // which tables are spread over the shards of the source; nil if it has one
+	sources  []*sourceShard
+
+	mu      sync.Mutex
+	failure error // of the schema, told when the rows are in
+}
+
+// sourceShard is one shard of the source: a slot, a snapshot, a stream.
+type sourceShard struct {
+	job    *copyData
+	server config.Server
+	number int
+	stream state.Stream
+
+	mu        sync.Mutex
+	published map[catalog.Name]catalog.PublishedTable
+	viaRoot   bool
+	live      *pipeline     // what applies changes now, nil if nothing does
+	wanted    chan struct{} // poked when a table wants to join
+	rates     rates
+	left      map[catalog.Name]bool // see leaveOut
+}
+
+// streamSubtask is where the subtasks of streams are numbered from; those below
+// are the shards of the destination.
+const streamSubtask = 100_000
+
+func (j *copyData) begun(journal *journal) { j.journal, j.tables = journal, newTableRegistry(journal) }
+func (j *copyData) record() *journal       { return j.journal }
+func (j *copyData) phase() string          { return "" }
+
+func (j *copyData) mirror() state.Mirror {
+	return state.Mirror{Name: j.pair.mirror, Source: j.req.Source, Destination: j.req.Destination, Publication: j.req.Publication}
+}
+
+func (j *copyData) typeName() string {
+	verb := "copy_data"
+	if j.req.StreamOnly {
+		verb = "replication"
+	}
+	return fmt.Sprintf("%s %s -> %s", verb, j.req.Source, j.req.Destination)
+}
+
+func (j *copyData) subtasks() []state.Subtask {
+	var out []state.Subtask
+	for _, server := range j.pair.destination {
+		if !j.req.SkipSchema && !j.req.StreamOnly {
+			out = append(out, state.Subtask{Shard: server.Shard, Type: fmt.Sprintf("schema_sync %s -> %s shard %d", j.req.Source, j.req.Destination, server.Shard)})
+		}
+	}
+	for _, server := range j.pair.source {
+		out = append(out, state.Subtask{Shard: streamSubtask + server.Shard, Type: fmt.Sprintf("replication %s shard %d -> %s", j.req.Source, server.Shard, j.req.Destination)})
+	}
+	return out
+}
+
+// run goes all the way: schema, rows, the rest of the schema, changes.
+func (j *copyData) run(ctx context.Context) error {
+	j.journal.start(ctx)
+	if err := j.prepare(ctx); err != nil {
+		return err
+	}
+	stop := j.report(ctx)
+	defer stop()
+	if j.copies() {
+		if err := j.schemaPhase(ctx, dump.PreData, nil); err != nil {
+			return err
+		}
+	}
+	snapshots, err := j.slots(ctx)
+	defer func() {
+		for _, s := range snapshots {
+			s.close(ctx)
+		}
+	}()
+	if err != nil {
+		return err
+	}
+	if j.copies() {
+		if err := j.rows(ctx, snapshots); err != nil {
+			return err
+		}
+	}
+	if j.req.SyncOnly {
+		return nil
+	}
+	if j.req.StreamOnly {
+		for _, s := range j.sources {
+			s.leaveOut()
+		}
+	}
+	return j.replicate(ctx)
+}
+
+// prepare makes the schema pgdrover on every shard of the destination and reads
+// what the mirror is.
+func (j *copyData) prepare(ctx context.Context) (err error) {
+	if err := j.journal.inner(ctx, "preparing"); err != nil {
+		return err
+	}
+	if j.router, err = shard.NewRouter(j.config, j.req.Destination, len(j.pair.destination)); err != nil {
+		return err
+	}
+	if len(j.pair.source) > 1 {
+		if j.origin, err = shard.NewRouter(j.config, j.req.Source, len(j.pair.source)); err != nil {
+			return err
+		}
+	}
+	group, installing := errgroup.WithContext(ctx)
+	for _, server := range j.pair.destination {
+		group.Go(func() error { return installState(installing, server) })
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	if err := j.tables.load(ctx); err != nil {
+		return err
+	}
+	if err := j.tables.abandonParts(ctx); err != nil {
+		return err
+	}
+	for _, server := range j.pair.source {
+		s := &sourceShard{job: j, server: server, number: server.Shard, wanted: make(chan struct{}, 1)}
+		if err := s.readPublication(ctx); err != nil {
+			return err
+		}
+		j.sources = append(j.sources, s)
+	}
+	return j.takeResyncs(ctx)
+}
+
+func installState(ctx context.Context, server config.Server) error {
+	conn, err := connect.Open(ctx, server, "task")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	if err := state.Install(ctx, conn); err != nil {
+		return fmt.Errorf("prepare the schema pgdrover on %s: %w", connect.Place(server), err)
+	}
+	return nil
+}
+
+// copies tells whether schema and rows come before the stream. Once a mirror
+// has streamed they do not: what is missing then joins while it goes on.
+func (j *copyData) copies() bool {
+	if j.req.StreamOnly {
+		return false
+	}
+	for _, s := range j.sources {
+		if len(j.tables.in(s.number, TableStreaming)) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// missing are the tables that have to be copied.
+func (s *sourceShard) missing() []tableKey {
+	keys := s.job.tables.in(s.number, TablePending, TableCopying, TableResyncing)
+	return slices.DeleteFunc(keys, func(k tableKey) bool { return s.left[k.table] || !s.carries(k.table) })
+}
+
+// leaveOut keeps the tables that are not copied yet out of a stream without a
+// copy: only what is published, or asked for, from now on is copied.
+func (s *sourceShard) leaveOut() {
+	s.left = map[catalog.Name]bool{}
+	for _, key := range s.job.tables.in(s.number, TablePending, TableCopying) {
+		s.left[key.table] = true
+	}
+	if len(s.left) > 0 {
+		s.job.manager.log.Warn("tables were never copied and are left out: REPLICATE copies no rows, COPY_DATA does",
+			"task", s.job.journal.task, "shard", s.number, "tables", len(s.left))
+	}
+}
+
+// carries tells whether a table's rows are taken from this shard: of one that
+// every shard of the source has whole, only the first is asked.
+func (s *sourceShard) carries(table catalog.Name) bool {
+	s.mu.Lock()
+	t, ok := s.published[table]
+	s.mu.Unlock()
+	if !ok {
+		return false
+	}
+	if s.number == 0 || s.job.origin == nil {
+		return true
+	}
+	columns := make([]shard.Column, len(t.Columns))
+	for i, c := range t.Columns {
+		columns[i] = shard.Column{Name: c}
+	}
+	key, err := s.job.origin.Table(table.Schema, table.Name, columns)
+	return err != nil || key != nil
+}
+
+// readPublication reads which tables are published now, and brings the registry
+// in line: new ones are pending, those that are gone are unpublished. It gives
+// the new ones.
+func (s *sourceShard) readPublication(ctx context.Context) error {
+	conn, err := connect.Open(ctx, s.server, "publication")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	return s.takePublication(ctx, conn)
+}
+
+func (s *sourceShard) takePublication(ctx context.Context, conn *pgx.Conn) error {
+	publication, ok, err := catalog.ReadPublication(ctx, conn, s.job.req.Publication)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return pgerror.New(pgerror.UndefinedObject, "publication %q does not exist on %s", s.job.req.Publication, connect.Place(s.server)).
+			WithHint("CREATE PUBLICATION %s FOR ALL TABLES; there", dump.QuoteIdent(s.job.req.Publication))
+	}
+	published := make(map[catalog.Name]catalog.PublishedTable, len(publication.Tables))
+	names := make([]catalog.Name, 0, len(publication.Tables))
+	for _, t := range publication.Tables {
+		published[t.Table] = t
+		names = append(names, t.Table)
+	}
+	s.mu.Lock()
+	s.published, s.viaRoot = published, publication.ViaRoot
+	s.mu.Unlock()
+	if err := s.job.tables.add(ctx, s.number, names); err != nil {
+		return err
+	}
+	var gone, back []tableKey
+	for _, key := range s.job.tables.all(s.number) {
+		row, _ := s.job.tables.get(key)
+		_, there := published[key.table]
+		switch {
+		case !there && TableState(row.State) != TableUnpublished:
+			gone = append(gone, key)
+		case there && TableState(row.State) == TableUnpublished:
+			back = append(back, key)
+		}
+	}
+	if err := s.job.tables.set(ctx, TableUnpublished, nil, gone...); err != nil {
+		return err
+	}
+	return s.job.tables.set(ctx, TablePending, nil, back...)
+}
+
+// schemaPhase runs a phase of the schema as a part of this task.
+func (j *copyData) schemaPhase(ctx context.Context, phase dump.Phase, gate *schema.Gate) error {
+	if j.req.SkipSchema {
+		return nil
+	}
+	part := &schemaSync{
+		manager: j.manager, pair: j.pair, binary: j.binary, quoteAll: j.quoteAll, part: true, gate: gate,
+		req: SchemaSyncRequest{Phase: phase, Source: j.req.Source, Destination: j.req.Destination, Publication: j.req.Publication},
+	}
+	open := j.journal.open
+	part.begun(newJournal(open, nil, j.journal.mirrorID, j.journal.task, phase.String()))
+	err := part.run(ctx)
+	part.journal.flush(ctx)
+	if closed := part.journal.close(ctx); err == nil && closed != nil {
+		err = closed
+	}
+	if phase == dump.PostData || err != nil {
+		err = errors.Join(err, j.endSchema(ctx, err))
+	}
+	return err
+}
+
+// endSchema records that the schema's subtasks have ended.
+func (j *copyData) endSchema(ctx context.Context, err error) error {
+	to, failure := outcome(ctx, err)
+	return j.journal.write(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		for _, server := range j.pair.destination {
+			if err := state.EndSubtask(ctx, conn, j.journal.task, server.Shard, string(to), failure); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// takeResyncs brings the tables that RESYNC has asked for into their state.
+func (j *copyData) takeResyncs(ctx context.Context) error {
+	var asked []catalog.Name
+	err := j.journal.write(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+		asked, err = state.TakeResyncs(ctx, conn, j.journal.mirrorID)
+		return err
+	})
+	if err != nil || len(asked) == 0 {
+		return err
+	}
+	for _, s := range j.sources {
+		for _, table := range asked {
+			key := tableKey{s.number, table}
+			row, ok := j.tables.get(key)
+			if !ok || TableState(row.State) == TablePending || TableState(row.State) == TableUnpublished {
+				continue
+			}
+			if err := j.tables.set(ctx, TableResyncing, nil, key); err != nil {
+				return err
+			}
+			s.forget(table)
+		}
+	}
+	return nil
+}

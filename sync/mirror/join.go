@@ -1,0 +1,370 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pgdrover/pgdrover/config"
+	"github.com/pgdrover/pgdrover/dump"
+	"github.com/pgdrover/pgdrover/pgerror"
+	"github.com/pgdrover/pgdrover/sync/apply"
+	"github.com/pgdrover/pgdrover/sync/catalog"
+	"github.com/pgdrover/pgdrover/sync/connect"
+	"github.com/pgdrover/pgdrover/sync/mirror/state"
+	"github.com/pgdrover/pgdrover/sync/stream"
+)
+
+// A table joins a stream that is running in four steps, as PostgreSQL's own
+// table synchronisation does (tablesync.c): a slot of its own gives a snapshot;
+// the rows are copied in it; a pipeline on that slot, for these tables alone,
+// catches up with the mirror's own; at a point where that one stands still,
+// between two transactions, the table is handed over. The mirror's own slot is
+// not touched, and the other tables wait only for the last step.
+//
+// Until then the table's row names the part: a run that is killed in between
+// copies it again.
+
+// part is the tables of one source shard that join together.
+type part struct {
+	source   *sourceShard
+	name     string // behind the mirror's name, and behind its slot's
+	keys     []tableKey
+	snapshot *snapshot
+	at       stream.LSN // up to which its changes are applied
+}
+
+func (p *part) slot() string {
+	return partSlotName(slotName(p.source.job.pair.mirror, p.source.job.pair.destination0, p.source.number), p.name)
+}
+
+// progress is the name under which the part's position is recorded.
+func (p *part) progress() string { return p.source.job.pair.mirror + "/" + p.name }
+
+// join lets every table join that is missing.
+func (j *copyData) join(ctx context.Context) error {
+	var parts []*part
+	defer func() {
+		for _, p := range parts {
+			p.snapshot.close(ctx)
+		}
+	}()
+	j.together()
+	for _, s := range j.sources {
+		if keys := s.missing(); len(keys) > 0 {
+			parts = append(parts, &part{source: s, name: fmt.Sprintf("p%d", time.Now().UnixMilli()%1_000_000_000), keys: keys})
+		}
+	}
+	if len(parts) == 0 {
+		return nil
+	}
+	for _, p := range parts {
+		if err := p.leaveStream(ctx); err != nil {
+			return err
+		}
+	}
+	schemaNeeded, err := j.newTables(ctx, parts)
+	if err == nil && schemaNeeded {
+		err = j.schemaPhase(ctx, dump.PreData, nil)
+	}
+	if err != nil {
+		return j.giveUp(ctx, parts, err)
+	}
+	if err := j.copyParts(ctx, parts); err != nil {
+		return j.giveUp(ctx, parts, err)
+	}
+	if schemaNeeded {
+		if err := j.schemaPhase(ctx, dump.PostData, nil); err != nil {
+			return j.giveUp(ctx, parts, err)
+		}
+	}
+	for _, p := range parts {
+		if err := p.catchUp(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// together makes sure that a table that has to be copied from one shard of the
+// source is copied from all: they fill one table of the destination, which is
+// emptied before.
+func (j *copyData) together() {
+	if len(j.sources) < 2 {
+		return
+	}
+	again := map[catalog.Name]bool{}
+	for _, s := range j.sources {
+		for _, key := range s.missing() {
+			again[key.table] = true
+		}
+	}
+	for _, s := range j.sources {
+		for _, key := range j.tables.in(s.number, TableCatchingUp, TableStreaming) {
+			if again[key.table] && s.carries(key.table) {
+				_ = j.tables.set(context.Background(), TableResyncing, nil, key) // allowed by the table of states
+			}
+		}
+	}
+}
+
+// leaveStream makes sure that the mirror's own stream applies nothing to the
+// part's tables any more.
+func (p *part) leaveStream(ctx context.Context) error {
+	live := p.source.running()
+	if live == nil {
+		return errNotStreaming
+	}
+	return live.applier.At(ctx, func(stream.LSN) error {
+		for _, key := range p.keys {
+			p.source.forget(key.table)
+		}
+		return nil
+	})
+}
+
+func (s *sourceShard) running() *pipeline {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.live
+}
+
+// newTables tells whether the destination lacks one of the tables.
+func (j *copyData) newTables(ctx context.Context, parts []*part) (bool, error) {
+	for _, p := range parts {
+		names := make([]catalog.Name, len(p.keys))
+		for i, key := range p.keys {
+			names[i] = key.table
+		}
+		shapes, err := p.source.shapes(ctx, names)
+		if err != nil {
+			return false, err
+		}
+		for _, shape := range shapes {
+			if shape.destination == nil {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
+// giveUp stops the tables of parts for a reason that trying again does not
+// help; any other is given back.
+func (j *copyData) giveUp(ctx context.Context, parts []*part, err error) error {
+	for _, p := range parts {
+		p.snapshot.close(ctx)
+		p.drop(ctx)
+	}
+	if ctx.Err() != nil || retryable(err) || errors.Is(err, errNotStreaming) {
+		return err
+	}
+	for _, p := range parts {
+		for _, key := range p.keys {
+			why := withWayOut(pgerror.From(err), j.pair.mirror, key.table)
+			if row, ok := j.tables.get(key); ok && TableState(row.State) == TableStopped {
+				continue
+			}
+			if err := j.tables.stop(ctx, key, why, 0); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// copyParts copies the rows, each part in the snapshot of its own slot.
+func (j *copyData) copyParts(ctx context.Context, parts []*part) error {
+	for _, p := range parts {
+		made, err := p.source.export(ctx, p.slot(), false)
+		if err != nil {
+			return err
+		}
+		p.snapshot, p.at = made, made.at
+		for _, server := range j.pair.destination {
+			if err := setProgress(ctx, server, p.progress(), p.source.number, made.at); err != nil {
+				return err
+			}
+		}
+		if err := j.tables.set(ctx, TableCopying, func(t *state.Table) { t.Part = p.name }, p.keys...); err != nil {
+			return err
+		}
+	}
+	if err := j.clearMissing(ctx); err != nil {
+		return err
+	}
+	group, copying := errgroup.WithContext(ctx)
+	for _, p := range parts {
+		group.Go(func() error {
+			return p.source.copyIn(copying, p.snapshot, p.keys, func(*sourceShard, catalog.Name) {})
+		})
+	}
+	return group.Wait()
+}
+
+// catchUp applies the part's changes until the mirror's own stream can take the
+// tables over.
+func (p *part) catchUp(ctx context.Context) error {
+	p.snapshot.close(ctx)
+	defer p.drop(ctx)
+	s := p.source
+	for {
+		live := s.running()
+		if live == nil {
+			return errNotStreaming
+		}
+		// First without hindering anybody, up to where the stream is now.
+		now, err := live.at(ctx)
+		if err != nil {
+			return err
+		}
+		if int64(now)-int64(p.at) > joinBytes {
+			if err := p.applyUntil(ctx, now); err != nil {
+				return err
+			}
+			continue
+		}
+		return live.applier.At(ctx, func(at stream.LSN) error {
+			if err := p.applyUntil(ctx, at); err != nil {
+				return err
+			}
+			return p.handOver(ctx, live, max(at, p.at))
+		})
+	}
+}
+
+// joinBytes is how far behind the mirror's stream a part may be when that stream
+// is held for it: a fraction of a second's work.
+const joinBytes = 4 << 20
+
+// handOver makes the tables the stream's own from a position on.
+func (p *part) handOver(ctx context.Context, live *pipeline, from stream.LSN) error {
+	var keys []tableKey
+	for _, key := range p.keys {
+		if row, ok := p.source.job.tables.get(key); ok && TableState(row.State) == TableCatchingUp {
+			keys = append(keys, key)
+		}
+	}
+	err := p.source.job.tables.set(ctx, TableStreaming, func(t *state.Table) { t.SyncLSN, t.Part = from, "" }, keys...)
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		p.source.forget(key.table)
+	}
+	return nil
+}
+
+// applyUntil applies the part's changes of all transactions that begin to commit
+// before a position. p.at is then at it or behind it.
+func (p *part) applyUntil(ctx context.Context, until stream.LSN) error {
+	if p.at >= until {
+		return nil
+	}
+	line := &pipeline{source: p.source, mirror: p.progress(), slot: p.slot(), only: namesOf(p.keys), gates: p.gate}
+	defer line.close()
+	if err := line.start(ctx); err != nil {
+		return err
+	}
+	if err := line.run(ctx, &bounded{Source: line.reader, until: until}); !errors.Is(err, errEnd) {
+		return err
+	}
+	reached, err := line.lowest(ctx)
+	if err != nil {
+		return err
+	}
+	p.at = max(p.at, reached)
+	if p.at < until {
+		return fmt.Errorf("tables that join were to be brought to %s and are at %s", until, p.at)
+	}
+	return nil
+}
+
+// gate tells from where on a table's changes are applied by the part.
+func (p *part) gate(key tableKey) (stream.LSN, bool) {
+	row, ok := p.source.job.tables.get(key)
+	return row.SyncLSN, ok && row.Part == p.name && TableState(row.State) == TableCatchingUp
+}
+
+// drop removes the part's slot and its records. What cannot be removed now is
+// found at the next start.
+func (p *part) drop(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTime)
+	defer cancel()
+	if err := p.source.dropPart(ctx, p.slot()); err != nil {
+		p.source.job.manager.log.Warn("slot of tables that joined could not be dropped", "slot", p.slot(), "error", err)
+	}
+	for _, server := range p.source.job.pair.destination {
+		if err := dropProgress(ctx, server, p.progress()); err != nil {
+			p.source.job.manager.log.Warn("records of tables that joined could not be removed", "mirror", p.progress(), "error", err)
+		}
+	}
+}
+
+func (s *sourceShard) dropPart(ctx context.Context, slot string) error {
+	conn, err := connect.Open(ctx, s.server, "slots")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	return stream.DropSlot(ctx, conn, slot)
+}
+
+func dropProgress(ctx context.Context, server config.Server, mirror string) error {
+	conn, err := connect.Open(ctx, server, "task")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	_, err = conn.Exec(ctx, `DELETE FROM pgdrover.progress WHERE mirror = $1`, mirror)
+	return err
+}
+
+// bounded ends a stream at a position: transactions that begin to commit there
+// or behind it are not given.
+type bounded struct {
+	apply.Source
+	until   stream.LSN
+	reached bool
+}
+
+// Next gives the next transaction before the bound, errEnd behind it.
+func (b *bounded) Next(ctx context.Context) (*stream.Transaction, error) {
+	if b.reached {
+		return nil, errEnd
+	}
+	t, err := b.Source.Next(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return b.take(t)
+}
+
+func (b *bounded) take(t *stream.Transaction) (*stream.Transaction, error) {
+	switch {
+	case t.Mark():
+		b.reached = t.EndLSN >= b.until
+	case t.FinalLSN >= b.until:
+		b.reached = true
+		t.Release()
+		return nil, errEnd
+	}
+	return t, nil
+}
+
+// TryNext gives what is ready now, unless it lies behind the bound: that ends
+// the stream with the next call of Next.
+func (b *bounded) TryNext() (*stream.Transaction, bool) {
+	if b.reached {
+		return nil, false
+	}
+	t, ok := b.Source.TryNext()
+	if !ok {
+		return nil, false
+	}
+	t, err := b.take(t)
+	return t, err == nil
+}

@@ -1,0 +1,120 @@
+package mirror
+
+import (
+	"context"
+	"sync"
+
+	"github.com/pgdrover/pgdrover/pgerror"
+	"github.com/pgdrover/pgdrover/sync/catalog"
+	"github.com/pgdrover/pgdrover/sync/connect"
+	tablecopy "github.com/pgdrover/pgdrover/sync/copy"
+	"github.com/pgdrover/pgdrover/sync/mirror/state"
+)
+
+// runCopier copies tables in a snapshot, and keeps their rows in the registry up
+// to date.
+func (s *sourceShard) runCopier(ctx context.Context, in *snapshot, tables []*tablecopy.Table, through func(*sourceShard, catalog.Name)) error {
+	version, err := s.version(ctx)
+	if err != nil {
+		return err
+	}
+	general := s.job.config.General
+	ranges := tablecopy.Plan(tables, tablecopy.PlanOptions{Workers: general.ReshardingParallelCopies, VersionNum: version})
+	if err := s.beginCopy(ctx, in, tables, ranges); err != nil {
+		return err
+	}
+	outcomes := &copyOutcomes{source: s, in: in, through: through, context: context.WithoutCancel(ctx)}
+	copier := tablecopy.New(tables, ranges, tablecopy.Options{
+		Mirror: s.job.pair.mirror, SourceShard: s.number, Destinations: s.job.pair.destination,
+		Sources:  []tablecopy.Source{{Server: s.server, Snapshot: in.name, LSN: in.at, Workers: general.ReshardingParallelCopies}},
+		Attempts: general.ReshardingCopyRetryMaxAttempts, MinDelay: general.ReshardingCopyRetryMinDelay, Logger: s.job.manager.log,
+		Progress: outcomes.progress, RangeDone: outcomes.rangeDone, TableDone: outcomes.tableDone, TableFailed: outcomes.tableFailed,
+	})
+	if err := copier.Run(ctx); err != nil {
+		return err
+	}
+	return outcomes.failure()
+}
+
+// version is the source's server_version_num.
+func (s *sourceShard) version(ctx context.Context) (int, error) {
+	conn, err := connect.Open(ctx, s.server, "tables")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	facts, err := catalog.ReadServer(ctx, conn)
+	return facts.VersionNum, err
+}
+
+// copyOutcomes takes what a copier tells.
+type copyOutcomes struct {
+	source  *sourceShard
+	in      *snapshot
+	through func(*sourceShard, catalog.Name)
+	context context.Context
+
+	mu  sync.Mutex
+	err error // what kept something from being recorded
+}
+
+func (o *copyOutcomes) key(t *tablecopy.Table) tableKey {
+	return tableKey{o.source.number, t.Source.Table}
+}
+
+func (o *copyOutcomes) progress(r *tablecopy.Range, rows, bytes int64) {
+	o.source.job.tables.note(o.key(r.Table), func(row *state.Table) {
+		if row.StartedAt == nil {
+			row.StartedAt = timeNow()
+		}
+		row.Rows, row.Bytes = max(0, row.Rows+rows), max(0, row.Bytes+bytes)
+	})
+	if rows > 0 {
+		o.source.job.manager.metrics.CopyRows(o.source.job.pair.mirror, o.source.number, rows)
+	}
+	if bytes > 0 {
+		o.source.job.manager.metrics.CopyBytes(o.source.job.pair.mirror, o.source.number, bytes)
+	}
+}
+
+func (o *copyOutcomes) rangeDone(r *tablecopy.Range) {
+	o.source.job.tables.note(o.key(r.Table), func(row *state.Table) { row.RangesDone = min(row.Ranges, row.RangesDone+1) })
+	o.source.job.manager.metrics.CopyRange(o.source.job.pair.mirror, o.source.number)
+}
+
+// tableDone records that a table is in. Its part, if it has one, joins it to the
+// stream.
+func (o *copyOutcomes) tableDone(t *tablecopy.Table, lsn tablecopy.LSN) {
+	o.keep(o.source.job.tables.set(o.context, TableCatchingUp, func(row *state.Table) {
+		row.SyncLSN, row.RangesDone, row.FinishedAt = lsn, row.Ranges, timeNow()
+		if row.StartedAt == nil {
+			row.StartedAt = row.FinishedAt
+		}
+	}, o.key(t)))
+	o.through(o.source, t.Source.Table)
+}
+
+func (o *copyOutcomes) tableFailed(t *tablecopy.Table, failure *pgerror.Error) {
+	why := withWayOut(failure, o.source.job.pair.mirror, t.Source.Table)
+	o.source.job.manager.log.Error("table cannot be copied", "mirror", o.source.job.pair.mirror, "table", t.Source.Table.String(),
+		"sqlstate", failure.Code, "error", failure.Message, "detail", failure.Detail)
+	o.source.job.manager.metrics.CopyFailure(o.source.job.pair.mirror, o.source.number)
+	o.keep(o.source.job.tables.set(o.context, TableStopped, func(row *state.Table) {
+		row.Error, row.StoppedLSN, row.FinishedAt = why, o.in.at, timeNow()
+	}, o.key(t)))
+	o.through(o.source, t.Source.Table)
+}
+
+func (o *copyOutcomes) keep(err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.err == nil {
+		o.err = err
+	}
+}
+
+func (o *copyOutcomes) failure() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.err
+}

@@ -1,0 +1,254 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgdrover/pgdrover/config"
+	"github.com/pgdrover/pgdrover/dump"
+	"github.com/pgdrover/pgdrover/pgerror"
+	"github.com/pgdrover/pgdrover/sync/apply"
+	"github.com/pgdrover/pgdrover/sync/catalog"
+	"github.com/pgdrover/pgdrover/sync/connect"
+	"github.com/pgdrover/pgdrover/sync/mirror/state"
+	"github.com/pgdrover/pgdrover/sync/stream"
+)
+
+// snapshot is a moment of one source shard in which tables can be copied: that
+// of a slot that was just made.
+type snapshot struct {
+	exporter *stream.Exporter
+	name     string
+	at       stream.LSN
+}
+
+func (s *snapshot) close(ctx context.Context) {
+	if s != nil && s.exporter != nil {
+		s.exporter.Close(context.WithoutCancel(ctx))
+		s.exporter = nil
+	}
+}
+
+// slots makes sure that every shard of the source has the mirror's slot. Those
+// that are made now come with a snapshot, by their shard.
+func (j *copyData) slots(ctx context.Context) (map[int]*snapshot, error) {
+	if err := j.journal.inner(ctx, "waiting for replication slots"); err != nil {
+		return nil, err
+	}
+	var known []state.Stream
+	err := j.journal.write(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+		known, err = state.Streams(ctx, conn, j.journal.mirrorID)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := map[int]*snapshot{}
+	for _, s := range j.sources {
+		for _, row := range known {
+			if row.Shard == s.number {
+				s.stream = row
+			}
+		}
+		made, err := s.slot(ctx)
+		if made != nil {
+			out[s.number] = made
+		}
+		if err != nil {
+			return out, err
+		}
+	}
+	return out, nil
+}
+
+// slot finds the shard's slot or makes it.
+func (s *sourceShard) slot(ctx context.Context) (*snapshot, error) {
+	conn, err := connect.Open(ctx, s.server, "slots")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	id, err := catalog.SystemIdentifier(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.dropParts(ctx, conn); err != nil {
+		return nil, err
+	}
+	if s.stream.ConsistentLSN != 0 {
+		return nil, s.checkSlot(ctx, conn, id)
+	}
+	name := s.job.req.Slot
+	if name == "" && s.job.req.StreamOnly {
+		return nil, pgerror.New(pgerror.ObjectNotInPrerequisiteState, "mirror %q has no recorded position, and no slot is named: changes could not be joined to the rows", s.job.pair.mirror).
+			WithHint("COPY_DATA %s %s %s; copies the rows first. If they are there already, name the slot that was made before they were copied", dump.QuoteIdent(s.job.req.Source),
+				dump.QuoteIdent(s.job.req.Destination), dump.QuoteIdent(s.job.req.Publication))
+	}
+	if name != "" {
+		there, found, err := s.givenSlot(ctx, conn, name)
+		if err != nil {
+			return nil, err
+		}
+		if found {
+			return nil, s.adopt(ctx, there, id)
+		}
+		name = fmt.Sprintf("%s_%d", name, s.number)
+	} else {
+		name = slotName(s.job.pair.mirror, s.job.pair.destination0, s.number)
+	}
+	return s.makeSlot(ctx, conn, name, id)
+}
+
+// givenSlot looks for the slot that a command names: under this name, else with
+// the shard's number behind it.
+func (s *sourceShard) givenSlot(ctx context.Context, conn *pgx.Conn, name string) (stream.SlotState, bool, error) {
+	for _, candidate := range []string{fmt.Sprintf("%s_%d", name, s.number), name} {
+		there, ok, err := stream.ReadSlot(ctx, conn, candidate)
+		if err != nil || ok {
+			return there, ok, err
+		}
+	}
+	return stream.SlotState{}, false, nil
+}
+
+// adopt takes a slot that exists: changes are applied from its position on.
+func (s *sourceShard) adopt(ctx context.Context, there stream.SlotState, id string) error {
+	if err := usable(there, s.server); err != nil {
+		return err
+	}
+	s.stream = state.Stream{MirrorID: s.job.journal.mirrorID, Shard: s.number, Slot: there.Name, SystemID: id}
+	return s.planned(ctx, there.ConfirmedFlushLSN)
+}
+
+// usable refuses a slot from which the changes cannot be read.
+func usable(there stream.SlotState, server config.Server) error {
+	switch {
+	case there.Plugin != "pgoutput":
+		return pgerror.New(pgerror.InvalidParameterValue, "slot %q of %s has the plugin %q", there.Name, connect.Place(server), there.Plugin).
+			WithHint("a slot for a mirror needs pgoutput: SELECT pg_create_logical_replication_slot('name', 'pgoutput');")
+	case there.Lost != "":
+		return pgerror.New(pgerror.ObjectNotInPrerequisiteState, "slot %q of %s can give no more changes: %s", there.Name, connect.Place(server), there.Lost).
+			WithDetail("Write-ahead log that the mirror needs from %s on was removed.", there.ConfirmedFlushLSN).
+			WithHint("the rows have to be copied again: DROP MIRROR, then COPY_DATA. Raise max_slot_wal_keep_size on the source before")
+	}
+	return nil
+}
+
+// planned records a slot that is there, the position from which it gives
+// changes, and that nothing before it is missing on the destination.
+func (s *sourceShard) planned(ctx context.Context, at stream.LSN) error {
+	if s.stream.Made {
+		// Recorded before the slot was made.
+	} else if err := s.job.journal.write(ctx, func(ctx context.Context, conn *pgx.Conn) error { return state.PlanStream(ctx, conn, s.stream) }); err != nil {
+		return err
+	}
+	for _, server := range s.job.pair.destination {
+		if err := setProgress(ctx, server, s.job.pair.mirror, s.number, at); err != nil {
+			return err
+		}
+	}
+	if s.job.req.StreamOnly {
+		// The rows came in some other way.
+		if err := s.job.tables.set(ctx, TableStreaming, func(t *state.Table) { t.SyncLSN = at }, s.job.tables.in(s.number, TablePending)...); err != nil {
+			return err
+		}
+	}
+	s.stream.ConsistentLSN = at
+	return s.job.journal.write(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		return state.SetConsistent(ctx, conn, s.job.journal.mirrorID, s.number, at)
+	})
+}
+
+func setProgress(ctx context.Context, server config.Server, mirror string, shard int, at stream.LSN) error {
+	conn, err := connect.Open(ctx, server, "task")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	if err := apply.SetProgress(ctx, conn, mirror, shard, at); err != nil {
+		return fmt.Errorf("record the position on %s: %w", connect.Place(server), err)
+	}
+	return nil
+}
+
+// makeSlot makes the mirror's slot. One of this name that a killed run has left
+// was never read from: it goes.
+func (s *sourceShard) makeSlot(ctx context.Context, conn *pgx.Conn, name, id string) (*snapshot, error) {
+	leftOver := s.stream.Slot == name && s.stream.Made
+	s.stream = state.Stream{MirrorID: s.job.journal.mirrorID, Shard: s.number, Slot: name, Made: true, SystemID: id}
+	if leftOver {
+		if err := stream.DropSlot(ctx, conn, name); err != nil {
+			return nil, err
+		}
+	} else if err := s.job.journal.write(ctx, func(ctx context.Context, conn *pgx.Conn) error { return state.PlanStream(ctx, conn, s.stream) }); err != nil {
+		return nil, err
+	}
+	made, err := s.export(ctx, name, false)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.planned(ctx, made.at); err != nil {
+		made.close(ctx)
+		return nil, err
+	}
+	return made, nil
+}
+
+// export makes a slot and gives its snapshot.
+func (s *sourceShard) export(ctx context.Context, name string, temporary bool) (*snapshot, error) {
+	exporter, err := stream.CreateSlot(ctx, s.server, name, stream.SlotOptions{Temporary: temporary})
+	if err != nil {
+		if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return nil, err
+	}
+	slot := exporter.Slot()
+	return &snapshot{exporter: exporter, name: slot.Snapshot, at: slot.ConsistentPoint}, nil
+}
+
+// checkSlot makes sure that the slot the mirror goes on with is the one it
+// began with, and that it still has what is needed.
+func (s *sourceShard) checkSlot(ctx context.Context, conn *pgx.Conn, id string) error {
+	where := connect.Place(s.server)
+	again := fmt.Sprintf("the rows have to be copied again: DROP MIRROR %s; then COPY_DATA %s %s %s;", dump.QuoteIdent(s.job.pair.mirror),
+		dump.QuoteIdent(s.job.req.Source), dump.QuoteIdent(s.job.req.Destination), dump.QuoteIdent(s.job.req.Publication))
+	if s.stream.SystemID != "" && id != "" && s.stream.SystemID != id {
+		return pgerror.New(pgerror.ObjectNotInPrerequisiteState, "%s is another cluster than the one that mirror %q began with", where, s.job.pair.mirror).
+			WithDetail("Its system identifier is %s, that of the mirror's source is %s.", id, s.stream.SystemID).
+			WithHint("check host and port of [[databases]] %q. If the source was replaced, %s", s.server.Cluster, again)
+	}
+	there, ok, err := stream.ReadSlot(ctx, conn, s.stream.Slot)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return pgerror.New(pgerror.UndefinedObject, "slot %q of mirror %q is not on %s", s.stream.Slot, s.job.pair.mirror, where).
+			WithDetail("Changes since %s can no longer be had. A slot is lost when it is dropped, and when the source fails over to a standby that does not have it.", s.stream.ConfirmedLSN).
+			WithHint("%s", again)
+	}
+	return usable(there, s.server)
+}
+
+// dropParts removes the slots of tables that were to join when an earlier run
+// was killed.
+func (s *sourceShard) dropParts(ctx context.Context, conn *pgx.Conn) error {
+	slots, err := stream.ReadSlots(ctx, conn)
+	if err != nil {
+		return err
+	}
+	own := slotName(s.job.pair.mirror, s.job.pair.destination0, s.number)
+	for _, slot := range slots {
+		if !strings.HasPrefix(slot.Name, own+"_") {
+			continue
+		}
+		if err := stream.DropSlot(ctx, conn, slot.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,136 @@
+package mirror
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgdrover/pgdrover/dump"
+	"github.com/pgdrover/pgdrover/pgerror"
+	"github.com/pgdrover/pgdrover/sync/catalog"
+	"github.com/pgdrover/pgdrover/sync/connect"
+	"github.com/pgdrover/pgdrover/sync/mirror/state"
+)
+
+// CopyData starts COPY_DATA or REPLICATE. It checks both sides first: findings
+// that forbid the work are its error, and nothing was changed; the others are
+// warnings. The task then runs on its own, whatever becomes of ctx.
+func (m *Manager) CopyData(ctx context.Context, req CopyDataRequest) (Started, error) {
+	cfg := m.config()
+	pair, err := resolve(cfg, req.Source, req.Destination)
+	if err != nil {
+		return Started{}, err
+	}
+	found := pair.preflight(SchemaSyncRequest{Phase: dump.PreData, Source: req.Source, Destination: req.Destination, Publication: req.Publication}).Run(ctx)
+	if len(found.Errors) == 0 {
+		pair.dataPreflight(ctx, req, &found)
+	}
+	if err := context.Cause(ctx); err != nil {
+		return Started{}, err
+	}
+	if err := refuse(found.Errors); err != nil {
+		return Started{Warnings: found.Warnings}, err
+	}
+	work := &copyData{manager: m, pair: pair, req: req, config: cfg, binary: found.Binary, quoteAll: found.MajorsDiffer}
+	id, err := m.begin(ctx, pair, work)
+	if err != nil {
+		return Started{}, err
+	}
+	return Started{Task: id, Warnings: found.Warnings, Slots: work.slotNames()}, nil
+}
+
+// slotNames are the names of the slots that the task uses, or will make.
+func (j *copyData) slotNames() []string {
+	var out []string
+	for _, server := range j.pair.source {
+		if j.req.Slot != "" {
+			return []string{j.req.Slot}
+		}
+		out = append(out, slotName(j.pair.mirror, j.pair.destination0, server.Shard))
+	}
+	return out
+}
+
+// Resync asks for tables of a mirror to be copied again; without names, for
+// those that are stopped. The task that works on the mirror does it while the
+// others go on; if none does, one is started.
+func (m *Manager) Resync(ctx context.Context, name string, tables []string) (Started, error) {
+	kept, err := m.findMirror(ctx, name)
+	if err != nil {
+		return Started{}, err
+	}
+	conn, err := connect.Open(ctx, kept.server, "resync")
+	if err != nil {
+		return Started{}, err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	asked, err := chooseTables(ctx, conn, kept, tables)
+	if err != nil {
+		return Started{}, err
+	}
+	schemas, names := make([]string, len(asked)), make([]string, len(asked))
+	for i, t := range asked {
+		schemas[i], names[i] = t.Schema, t.Name
+	}
+	if _, err := state.RequestResync(ctx, conn, kept.row.ID, schemas, names); err != nil {
+		return Started{}, err
+	}
+	if kept.runs {
+		return Started{Task: TaskID(kept.task.ID)}, nil
+	}
+	return m.CopyData(ctx, CopyDataRequest{Source: kept.row.Source, Destination: kept.row.Destination, Publication: kept.row.Publication})
+}
+
+// chooseTables finds the tables that a RESYNC names: "schema.table", or a
+// table's name alone where only one schema has it.
+func chooseTables(ctx context.Context, conn *pgx.Conn, kept keptMirror, named []string) ([]catalog.Name, error) {
+	rows, err := state.Tables(ctx, conn, kept.row.ID)
+	if err != nil {
+		return nil, err
+	}
+	var all, stopped []catalog.Name
+	for _, row := range rows {
+		name := catalog.Name{Schema: row.Schema, Name: row.Name}
+		if !slices.Contains(all, name) {
+			all = append(all, name)
+		}
+		if TableState(row.State) == TableStopped && !slices.Contains(stopped, name) {
+			stopped = append(stopped, name)
+		}
+	}
+	if len(named) == 0 {
+		if len(stopped) == 0 {
+			return nil, pgerror.New(pgerror.ObjectNotInPrerequisiteState, "no table of mirror %q is stopped", kept.row.Name).
+				WithHint("name the tables to be copied again: RESYNC %s %s;", dump.QuoteIdent(kept.row.Name), "<schema.table>")
+		}
+		return stopped, nil
+	}
+	var out []catalog.Name
+	for _, text := range named {
+		matches := slices.DeleteFunc(slices.Clone(all), func(n catalog.Name) bool { return n.String() != text && n.Name != text })
+		if exact := slices.IndexFunc(matches, func(n catalog.Name) bool { return n.String() == text }); exact >= 0 {
+			matches = matches[exact : exact+1]
+		}
+		switch len(matches) {
+		case 1:
+			out = append(out, matches[0])
+		case 0:
+			return nil, pgerror.New(pgerror.UndefinedTable, "mirror %q has no table %q", kept.row.Name, text).
+				WithHint("SHOW MIRROR %s; lists its tables", dump.QuoteIdent(kept.row.Name))
+		default:
+			return nil, pgerror.New(pgerror.InvalidParameterValue, "table %q of mirror %q is ambiguous", text, kept.row.Name).
+				WithDetail("It may be %s.", joinNames(matches)).WithHint("write the schema before it")
+		}
+	}
+	return out, nil
+}
+
+func joinNames(names []catalog.Name) string {
+	texts := make([]string, len(names))
+	for i, n := range names {
+		texts[i] = n.String()
+	}
+	return strings.Join(texts, " or ")
+}

@@ -1,0 +1,130 @@
+package state
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgdrover/pgdrover/pgerror"
+	"github.com/pgdrover/pgdrover/sync/catalog"
+)
+
+// Table is a row of pgdrover.tables: one table of one source shard of a mirror.
+type Table struct {
+	MirrorID                   int32
+	Mirror                     string
+	Shard                      int // of the source
+	Schema, Name               string
+	TaskID                     int64
+	State                      string
+	SyncLSN, StoppedLSN        pglogrepl.LSN // 0 if there is none
+	Format, FormatWhy          string
+	TotalRows, TotalBytes      int64
+	Rows, Bytes                int64
+	Ranges, RangesDone         int64
+	Workers                    string
+	Attempt                    int
+	SQL                        string
+	Inserted, Updated, Deleted int64  // applied since the mirror began
+	Part                       string // of a table that is copied while the others stream: what it is part of until it joins them
+	StartedAt, FinishedAt      *time.Time
+	UpdatedAt                  time.Time
+	Error                      *pgerror.Error
+}
+
+// PutTables records the tables as they are now, all in one transaction. A row
+// that exists is overwritten.
+func PutTables(ctx context.Context, conn *pgx.Conn, mirrorID int32, tables []Table) error {
+	if len(tables) == 0 {
+		return nil
+	}
+	batch := &pgx.Batch{}
+	for _, t := range tables {
+		batch.Queue(`
+INSERT INTO pgdrover.tables (mirror_id, shard, schema_name, table_name, task_id, state, sync_lsn, stopped_lsn, format, format_why, total_rows, total_bytes,
+    rows, bytes, ranges, ranges_done, workers, attempt, sql, inserted, updated, deleted, started_at, finished_at, updated_at, error, part)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, clock_timestamp(), $25::jsonb, $26)
+ON CONFLICT (mirror_id, shard, schema_name, table_name) DO UPDATE SET
+    task_id = excluded.task_id, state = excluded.state, sync_lsn = excluded.sync_lsn, stopped_lsn = excluded.stopped_lsn,
+    format = excluded.format, format_why = excluded.format_why, total_rows = excluded.total_rows, total_bytes = excluded.total_bytes,
+    rows = excluded.rows, bytes = excluded.bytes, ranges = excluded.ranges, ranges_done = excluded.ranges_done, workers = excluded.workers,
+    attempt = excluded.attempt, sql = excluded.sql, inserted = excluded.inserted, updated = excluded.updated, deleted = excluded.deleted,
+    started_at = excluded.started_at, finished_at = excluded.finished_at, updated_at = excluded.updated_at, error = excluded.error, part = excluded.part`,
+			mirrorID, t.Shard, t.Schema, t.Name, t.TaskID, t.State, lsnOrNull(t.SyncLSN), lsnOrNull(t.StoppedLSN), t.Format, t.FormatWhy,
+			t.TotalRows, t.TotalBytes, t.Rows, t.Bytes, t.Ranges, t.RangesDone, t.Workers, t.Attempt, t.SQL, t.Inserted, t.Updated, t.Deleted,
+			t.StartedAt, t.FinishedAt, encodeError(t.Error), t.Part)
+	}
+	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error { return tx.SendBatch(ctx, batch).Close() })
+	if err != nil {
+		return fmt.Errorf("record the tables: %w", err)
+	}
+	return nil
+}
+
+// RequestResync marks tables as to be copied again, for the task that works on
+// the mirror now or next. It gives how many there are.
+func RequestResync(ctx context.Context, conn *pgx.Conn, mirrorID int32, schemas, names []string) (int64, error) {
+	tag, err := conn.Exec(ctx, `
+UPDATE pgdrover.tables t SET resync_asked = true
+FROM unnest($2::text[], $3::text[]) AS asked (schema_name, table_name)
+WHERE t.mirror_id = $1 AND t.schema_name = asked.schema_name AND t.table_name = asked.table_name`, mirrorID, schemas, names)
+	if err != nil {
+		return 0, fmt.Errorf("mark tables to be copied again: %w", err)
+	}
+	return tag.RowsAffected(), nil
+}
+
+// TakeResyncs gives the tables that RequestResync has marked, and takes the
+// marks away. What they are for must be recorded before another is taken.
+func TakeResyncs(ctx context.Context, conn *pgx.Conn, mirrorID int32) ([]catalog.Name, error) {
+	rows, err := conn.Query(ctx, `
+UPDATE pgdrover.tables SET resync_asked = false, state = 'resyncing', updated_at = clock_timestamp()
+WHERE mirror_id = $1 AND resync_asked RETURNING schema_name, table_name`, mirrorID)
+	if err != nil {
+		return nil, fmt.Errorf("look for tables to be copied again: %w", err)
+	}
+	out, err := pgx.CollectRows(rows, pgx.RowToStructByPos[catalog.Name])
+	if err != nil {
+		return nil, fmt.Errorf("look for tables to be copied again: %w", err)
+	}
+	return out, nil
+}
+
+// Tables gives the tables of one mirror, or of all if mirrorID is 0.
+func Tables(ctx context.Context, conn *pgx.Conn, mirrorID int32) ([]Table, error) {
+	rows, err := conn.Query(ctx, `
+SELECT t.mirror_id, m.name, t.shard, t.schema_name, t.table_name, t.task_id, t.state, coalesce(t.sync_lsn, '0/0'), coalesce(t.stopped_lsn, '0/0'),
+       t.format, t.format_why, t.total_rows, t.total_bytes, t.rows, t.bytes, t.ranges, t.ranges_done, t.workers, t.attempt, t.sql,
+       t.inserted, t.updated, t.deleted, t.started_at, t.finished_at, t.updated_at, t.error::text, t.part
+FROM pgdrover.tables t JOIN pgdrover.mirrors m USING (mirror_id)
+WHERE $1::int = 0 OR t.mirror_id = $1
+ORDER BY m.name, t.shard, t.schema_name, t.table_name`, mirrorID)
+	if err != nil {
+		return nil, fmt.Errorf("read tables of mirrors: %w", err)
+	}
+	out, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t Table, err error) {
+		var failure *string
+		err = row.Scan(&t.MirrorID, &t.Mirror, &t.Shard, &t.Schema, &t.Name, &t.TaskID, &t.State, &t.SyncLSN, &t.StoppedLSN,
+			&t.Format, &t.FormatWhy, &t.TotalRows, &t.TotalBytes, &t.Rows, &t.Bytes, &t.Ranges, &t.RangesDone, &t.Workers, &t.Attempt, &t.SQL,
+			&t.Inserted, &t.Updated, &t.Deleted, &t.StartedAt, &t.FinishedAt, &t.UpdatedAt, &failure, &t.Part)
+		t.Error = decodeError(failure)
+		return t, err
+	})
+	if olderSchema(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read tables of mirrors: %w", err)
+	}
+	return out, nil
+}
+
+func lsnOrNull(lsn pglogrepl.LSN) *pglogrepl.LSN {
+	if lsn == 0 {
+		return nil
+	}
+	return &lsn
+}

@@ -1,0 +1,201 @@
+package mirror
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgdrover/pgdrover/pgerror"
+	"github.com/pgdrover/pgdrover/sync/catalog"
+	"github.com/pgdrover/pgdrover/sync/mirror/state"
+	"github.com/pgdrover/pgdrover/sync/stream"
+)
+
+// tableKey is one table of one source shard.
+type tableKey struct {
+	shard int
+	table catalog.Name
+}
+
+// tableRegistry is what the running task knows of its mirror's tables. A change
+// of state is durable before set returns; counters are written by flush. It is
+// safe for concurrent use.
+type tableRegistry struct {
+	journal *journal
+
+	mu     sync.Mutex
+	tables map[tableKey]*state.Table
+	dirty  map[tableKey]bool
+
+	writing sync.Mutex // one write at a time, so that an older row never follows a newer
+}
+
+func newTableRegistry(journal *journal) *tableRegistry {
+	return &tableRegistry{journal: journal, tables: map[tableKey]*state.Table{}, dirty: map[tableKey]bool{}}
+}
+
+// load reads what is recorded. Counters of what earlier tasks have copied stay.
+func (r *tableRegistry) load(ctx context.Context) error {
+	var rows []state.Table
+	err := r.journal.write(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+		rows, err = state.Tables(ctx, conn, r.journal.mirrorID)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range rows {
+		row := &rows[i]
+		row.TaskID = r.journal.task
+		r.tables[tableKey{row.Shard, catalog.Name{Schema: row.Schema, Name: row.Name}}] = row
+	}
+	return nil
+}
+
+// add makes tables known, in the state pending, where they are not, and records
+// them.
+func (r *tableRegistry) add(ctx context.Context, shard int, tables []catalog.Name) error {
+	r.mu.Lock()
+	for _, table := range tables {
+		key := tableKey{shard, table}
+		if r.tables[key] == nil {
+			r.tables[key] = &state.Table{Shard: shard, Schema: table.Schema, Name: table.Name, TaskID: r.journal.task, State: string(TablePending)}
+			r.dirty[key] = true
+		}
+	}
+	r.mu.Unlock()
+	return r.flush(ctx)
+}
+
+// get gives a copy of a table's row.
+func (r *tableRegistry) get(key tableKey) (state.Table, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	row, ok := r.tables[key]
+	if !ok {
+		return state.Table{}, false
+	}
+	return *row, true
+}
+
+// in gives the keys of a shard's tables that are in one of the given states, by
+// name.
+func (r *tableRegistry) in(shard int, states ...TableState) []tableKey {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []tableKey
+	for key, row := range r.tables {
+		if key.shard == shard && slices.Contains(states, TableState(row.State)) {
+			out = append(out, key)
+		}
+	}
+	slices.SortFunc(out, func(a, b tableKey) int { return strings.Compare(a.table.String(), b.table.String()) })
+	return out
+}
+
+// all gives every key of a shard.
+func (r *tableRegistry) all(shard int) []tableKey { return r.in(shard, TableStates()...) }
+
+// set brings tables into a state, and records it before it returns. change may
+// set more.
+func (r *tableRegistry) set(ctx context.Context, to TableState, change func(*state.Table), keys ...tableKey) error {
+	r.mu.Lock()
+	for _, key := range keys {
+		row := r.tables[key]
+		if row == nil {
+			continue
+		}
+		next, err := TableState(row.State).To(to)
+		if err != nil {
+			r.mu.Unlock()
+			return pgerror.New(pgerror.InternalError, "table %s: %w", key.table, err)
+		}
+		row.State = string(next)
+		if next != TableStopped {
+			row.StoppedLSN, row.Error = 0, nil
+		}
+		if change != nil {
+			change(row)
+		}
+		r.dirty[key] = true
+	}
+	r.mu.Unlock()
+	return r.flush(ctx)
+}
+
+// stop stops a table for a reason, at a position. The Hint of why is its way
+// out.
+func (r *tableRegistry) stop(ctx context.Context, key tableKey, why *pgerror.Error, at stream.LSN) error {
+	return r.set(ctx, TableStopped, func(t *state.Table) { t.Error, t.StoppedLSN = why, at }, key)
+}
+
+// note changes counters of a table; they are recorded with the next flush.
+func (r *tableRegistry) note(key tableKey, change func(*state.Table)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if row := r.tables[key]; row != nil {
+		change(row)
+		r.dirty[key] = true
+	}
+}
+
+// flush records what has changed.
+func (r *tableRegistry) flush(ctx context.Context) error {
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	var rows []state.Table
+	r.mu.Lock()
+	for key := range r.dirty {
+		rows = append(rows, *r.tables[key])
+	}
+	clear(r.dirty)
+	r.mu.Unlock()
+	if len(rows) == 0 {
+		return nil
+	}
+	// One order for all writers, so that none waits for another in a circle.
+	slices.SortFunc(rows, func(a, b state.Table) int {
+		return strings.Compare(a.Schema+"\x00"+a.Name, b.Schema+"\x00"+b.Name)
+	})
+	err := r.journal.write(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		return state.PutTables(ctx, conn, r.journal.mirrorID, rows)
+	})
+	if err != nil {
+		r.mu.Lock()
+		for i := range rows {
+			r.dirty[tableKey{rows[i].Shard, catalog.Name{Schema: rows[i].Schema, Name: rows[i].Name}}] = true
+		}
+		r.mu.Unlock()
+	}
+	return err
+}
+
+// timeNow is the time as rows have it.
+func timeNow() *time.Time {
+	now := time.Now()
+	return &now
+}
+
+// abandonParts makes tables that were to join when an earlier run was killed
+// wait for their copy again.
+func (r *tableRegistry) abandonParts(ctx context.Context) error {
+	var keys []tableKey
+	r.mu.Lock()
+	for key, row := range r.tables {
+		if row.Part != "" {
+			row.Part = ""
+			r.dirty[key] = true
+			if s := TableState(row.State); s == TableCopying || s == TableCatchingUp {
+				keys = append(keys, key)
+			}
+		}
+	}
+	r.mu.Unlock()
+	return r.set(ctx, TablePending, nil, keys...)
+}
