@@ -114,7 +114,7 @@ var generalTable = Table{
 		{Name: "resharding_parallel_copies", Default: `1`, Min: 1, flags: settable | noEnv, Description: "Connections that copy rows at the same time, per server that is copied from."},
 		{Name: "resharding_copy_retry_max_attempts", Default: `5`, flags: settable | noEnv, Description: "Attempts at copying a table, or a part of one."},
 		{Name: "resharding_copy_retry_min_delay", Default: `1000`, Unit: "ms", flags: settable | noEnv, Description: "Pause before the second attempt; it doubles with each, up to 32 times."},
-		{Name: "resharding_replication_retry_max_attempts", Default: `5`, flags: settable, Description: "Attempts at taking up a lost replication stream; 0 never gives up."},
+		{Name: "resharding_replication_retry_max_attempts", Default: `0`, flags: settable, Description: "Attempts at taking up a lost replication stream; 0 never gives up."},
 		{Name: "resharding_replication_retry_min_delay", Default: `1000`, Unit: "ms", flags: settable, Description: "Pause between those attempts."},
 		{Name: "cutover_traffic_stop_threshold", Default: `1000000`, Unit: "bytes", flags: later, Description: "Traffic is held once replication is no further behind."},
 		{Name: "cutover_replication_lag_threshold", Default: `0`, Unit: "bytes", flags: later, Description: "Traffic is switched once replication is no further behind."},

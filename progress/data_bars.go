@@ -5,6 +5,7 @@ import (
 	"io"
 	"math"
 	"sync/atomic"
+	"time"
 
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
@@ -35,7 +36,7 @@ func (b *dataBars) task(t mirror.Task) {
 		b.status = b.pool.New(1, mpb.NopStyle(), mpb.BarPriority(math.MaxInt), mpb.PrependDecorators(decor.Any(text)))
 	}
 	if t.TotalBytes > 0 && b.total == nil && !Streams(t) {
-		b.total = b.bar("total ", t.TotalBytes, math.MaxInt-1)
+		b.total = b.bar("total ", t.Bytes, t.TotalBytes, math.MaxInt-1)
 	}
 	if b.total == nil {
 		return
@@ -48,11 +49,18 @@ func (b *dataBars) task(t mirror.Task) {
 	set(b.total, t.Bytes, t.TotalBytes)
 }
 
-func (b *dataBars) bar(name string, total int64, priority int) *mpb.Bar {
-	return b.pool.New(total+1, mpb.BarStyle(), mpb.BarPriority(priority),
-		mpb.PrependDecorators(decor.Name(name, decor.WCSyncSpaceR), decor.CountersKibiByte("% .1f / % .1f", decor.WCSyncSpace)),
-		mpb.AppendDecorators(decor.Percentage(decor.WCSyncSpace), decor.Name("  "), decor.AverageSpeed(decor.SizeB1024(0), "% .1f", decor.WCSyncSpace),
+func (b *dataBars) bar(name string, current, total int64, priority int) *mpb.Bar {
+	begin := time.Now()
+	counts := func(s decor.Statistics) string { return Bytes(s.Current) + " / " + Bytes(s.Total) }
+	rate := func(s decor.Statistics) string {
+		return Bytes(int64(float64(s.Current-current)/max(time.Since(begin).Seconds(), 0.1))) + "/s"
+	}
+	bar := b.pool.New(total+1, mpb.BarStyle(), mpb.BarPriority(priority),
+		mpb.PrependDecorators(decor.Name(name, decor.WCSyncSpaceR), decor.Any(counts, decor.WCSyncSpace)),
+		mpb.AppendDecorators(decor.Percentage(decor.WCSyncSpace), decor.Name("  "), decor.Any(rate, decor.WCSyncSpace),
 			decor.Name("  "), decor.AverageETA(decor.ET_STYLE_GO, decor.WCSyncSpace)))
+	set(bar, current, total)
+	return bar
 }
 
 // set moves a bar. It is never complete before its copy is, for the total is an
@@ -73,9 +81,7 @@ func (b *dataBars) tables(copies []mirror.TableCopyRow) {
 		case c.Status == "running" && bar != nil:
 			set(bar, c.Bytes, c.TotalBytes)
 		case c.Status == "running" && len(b.copies) < mostBars:
-			bar = b.bar(fmt.Sprintf("%s, shard %d ", tableName(c), c.Shard), c.TotalBytes, len(b.copies))
-			set(bar, c.Bytes, c.TotalBytes)
-			b.copies[key] = bar
+			b.copies[key] = b.bar(fmt.Sprintf("%s, shard %d ", tableName(c), c.Shard), c.Bytes, c.TotalBytes, len(b.copies))
 		case c.Status != "running" && bar != nil:
 			bar.Abort(true)
 			delete(b.copies, key)

@@ -64,6 +64,8 @@ func TestLine(t *testing.T) {
 	stopping.State = mirror.Cancelling
 	failing := copying(999)
 	failing.Failed = 2
+	begun, stopped := streaming(0, 0), copying(500) // a stream whose lag is not known yet
+	begun.LagBytes, stopped.State = nil, mirror.Cancelling
 	over := copying(1000)
 	over.TotalBytes = 900 // an estimate
 	for _, test := range []struct {
@@ -74,6 +76,8 @@ func TestLine(t *testing.T) {
 		{copying(0), "task 7: copying rows, 0% of 1000 B, 0 rows"},
 		{failing, "task 7: copying rows, 99% of 1000 B, 9,990 rows, 2 statements failed"},
 		{over, "task 7: copying rows, 100% of 900 B, 10,000 rows"},
+		{begun, "task 7: replicating"},
+		{stopped, "task 7: cancelling"},
 		{streaming(2464154, 3200*time.Millisecond), "task 7: replicating, lag 2.35 MB, 3.2 s, 1,234 rows/s"},
 		{streaming(0, 2*time.Hour+3*time.Minute), "task 7: replicating, lag 0 B, 2h3m0s, 1,234 rows/s"},
 		{stopping, "task 7: cancelling, lag 10 B, 0.0 s, 1,234 rows/s"},
@@ -90,6 +94,8 @@ func TestPace(t *testing.T) {
 	begin := time.Date(2024, 1, 2, 3, 4, 5, 0, time.UTC)
 	ended := streaming(0, 0)
 	ended.State = mirror.Cancelled
+	unknown := streaming(0, 0)
+	unknown.LagBytes = nil
 	var pace progress.Pace
 	for i, step := range []struct {
 		task  mirror.Task
@@ -103,10 +109,13 @@ func TestPace(t *testing.T) {
 		{copying(51), 5 * time.Second, true},
 		{copying(100), 5 * time.Second, true}, // the next one
 		{copying(140), 9 * time.Second, false},
+		{unknown, 9 * time.Second, true},
 		{streaming(500, time.Second), 9 * time.Second, true},
 		{streaming(400, time.Second), 30 * time.Second, false},
 		{streaming(300, time.Second), 39 * time.Second, true},
 		{streaming(300, time.Second), time.Hour, false},
+		{unknown, 40 * time.Second, false},
+		{streaming(200, time.Second), 41 * time.Second, false},
 		{ended, 2 * time.Hour, false}, // its end is told by somebody else
 	} {
 		if line, told := pace.Line(step.task, begin.Add(step.after)); told != step.told || told == (line == "") {

@@ -28,9 +28,9 @@ func Line(t mirror.Task) string {
 		if perSecond := rowsPerSecond(t); perSecond >= 1 {
 			parts = append(parts, Count(int64(perSecond))+" rows/s")
 		}
-	case t.TotalBytes > 0:
+	case t.TotalBytes > 0 && t.State == mirror.Running && t.Inner != replicating:
 		parts = append(parts, fmt.Sprintf("%d%% of %s, %s rows", percentOf(t), Bytes(t.TotalBytes), Count(t.Rows)))
-	default:
+	case t.TotalBytes == 0:
 		return t.Progress()
 	}
 	if t.Failed > 0 {
@@ -40,8 +40,11 @@ func Line(t mirror.Task) string {
 	if doing == "" || t.State != mirror.Running {
 		doing = string(t.State)
 	}
-	return fmt.Sprintf("task %d: %s, %s", t.ID, doing, strings.Join(parts, ", "))
+	return fmt.Sprintf("task %d: %s", t.ID, strings.Join(append([]string{doing}, parts...), ", "))
 }
+
+// replicating is what a task does that has copied its rows, as it says itself.
+const replicating = "replicating"
 
 // percentOf is how much of the bytes is copied; 100 only if all of them are,
 // for the total is an estimate.
@@ -67,6 +70,7 @@ func rowsPerSecond(t mirror.Task) (sum float64) {
 // zero value is ready for use.
 type Pace struct {
 	step, line string
+	lagged     bool // the line had a lag
 	at         time.Time
 }
 
@@ -75,14 +79,14 @@ func (p *Pace) Line(t mirror.Task, now time.Time) (string, bool) {
 	line, interval := Line(t), copyInterval
 	step := line // the states of other tasks are told by tenths
 	switch {
-	case t.LagBytes != nil:
-		step, interval = fmt.Sprint(t.State, t.Inner, t.Failed), streamInterval
+	case t.LagBytes != nil || t.Inner == replicating: // a lag that is not known for a moment is no news
+		step, interval = fmt.Sprint(t.State, t.Inner, t.Failed, p.lagged || t.LagBytes != nil), streamInterval
 	case t.TotalBytes > 0:
 		step = fmt.Sprint(t.State, t.Inner, t.Failed, percentOf(t)/10)
 	}
 	if t.State.Ended() || line == p.line || step == p.step && now.Sub(p.at) < interval {
 		return "", false
 	}
-	p.step, p.line, p.at = step, line, now
+	p.step, p.line, p.lagged, p.at = step, line, t.LagBytes != nil, now
 	return line, true
 }

@@ -65,7 +65,7 @@ func (o Options) complete() Options {
 	return o
 }
 
-// Shards tells what a shard holds: all, or what PostgreSQL's hash partitioning
+// Shard tells what a destination holds: all, or what PostgreSQL's hash partitioning
 // with Of partitions puts into the partition of remainder Index.
 type Shard struct {
 	Index int

@@ -165,7 +165,7 @@ INSERT INTO alltypes.internals VALUES
         '(4294967295,65535)', '10:20:10,14,15', '10:20:10,14,15', 'cursor "1"', 'postgres=arwdDxt/postgres'),
     (4, 1, 'alltypes.numbers', '"POSIX"', 'german', 'english_stem', 'alltypes', '!!', '-(none,integer)', 'int4in', 'abs(integer)', 'pg_monitor', 'alltypes.numbers', '0/16B3748', '3', '3', '1',
         '(42,7)', '9223372036854775000:9223372036854775807:', '1:9223372036854775807:', 'ünïcødé', 'pg_monitor=r*/postgres'),
-    (5, 2147483648, 'alltypes.texts', 'default', 'simple', 'simple', 'pg_toast', '|/', '||(text,text)', 'upper(text)'::regprocedure::oid::regproc, 'pg_sleep(double precision)', 'postgres', 'timestamp with time zone[]',
+    (5, 2147483648, 'alltypes.texts', 'default', 'simple', 'simple', 'pg_toast', '|/', '||(text,text)', 'int8in', 'pg_sleep(double precision)', 'postgres', 'timestamp with time zone[]',
         '1/0', '2147483648', '4294967296', '2', '(0,1)', '1:2:1', '1:2:1', 'x', 'postgres=r/postgres');
 
 -- Vectors are arrays by themselves, so their arrays are written here.

@@ -69,6 +69,9 @@ type Options struct {
 // position, so that reading the stream again from there loses nothing.
 var ErrRedeliver = errors.New("the destination lost transactions that were not flushed: the stream must be read again from the confirmed position")
 
+// errGrace ends what has not ended in StopGrace.
+var errGrace = errors.New("told to stop, but the destination does not answer")
+
 // Applier applies the transactions of one source shard. Run owns its
 // goroutines: the dispatcher is Run's own, each destination shard has a worker
 // with an executor and a writer, all of which have ended when Run returns.
@@ -82,6 +85,8 @@ type Applier struct {
 	asking   atomic.Int32 // callers of At
 	confirms confirms
 	running  sync.Mutex
+
+	exactOnly bool // for tests: nothing is folded
 
 	mu      sync.Mutex
 	waiting error // of the dispatcher: Find cannot be answered
@@ -146,7 +151,7 @@ func (a *Applier) Run(ctx context.Context, source Source) error {
 	for _, w := range a.workers {
 		w.begin()
 		all.Go(func() {
-			if err := w.run(runCtx); err != nil {
+			if err := w.run(runCtx); err != nil && !errors.Is(err, errGrace) {
 				cancel(fmt.Errorf("apply to %s: %w", w.place, err))
 			}
 			w.queue.close()
@@ -160,10 +165,12 @@ func (a *Applier) Run(ctx context.Context, source Source) error {
 		for _, w := range a.workers {
 			w.queue.end(true)
 		}
+		grace := time.AfterFunc(a.options.StopGrace, func() { cancel(errGrace) })
+		context.AfterFunc(runCtx, func() { grace.Stop() })
 	})
 	all.Wait()
 	stopWatching()
-	if cause := context.Cause(runCtx); cause != nil {
+	if cause := context.Cause(runCtx); cause != nil && !errors.Is(cause, errGrace) {
 		return cause
 	}
 	return err

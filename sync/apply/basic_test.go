@@ -12,13 +12,14 @@ import (
 
 // one is a destination whose tables look as the source's.
 type one struct {
-	t      testing.TB
-	db     *pgtest.Database
-	rel    map[string]*stream.Relation
-	tables *tables
-	clock  clock
-	source *source
-	opts   apply.Options
+	t       testing.TB
+	db      *pgtest.Database
+	rel     map[string]*stream.Relation
+	tables  *tables
+	clock   clock
+	amounts map[int]int
+	source  *source
+	opts    apply.Options
 }
 
 func setup(t testing.TB, ddl string, names ...string) *one {

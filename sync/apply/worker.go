@@ -286,6 +286,7 @@ func (w *worker) window(ch *chunk, t *Target) *window {
 		if c := w.caution[t]; c != nil && c.left > 0 {
 			win.single, win.checked = true, c.checked
 		}
+		win.single = win.single || w.a.exactOnly
 	}
 	return win
 }

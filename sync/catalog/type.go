@@ -47,54 +47,75 @@ func (t Type) SQL() string {
 
 // ReadTypes describes the given types and all that they are made of.
 func ReadTypes(ctx context.Context, conn *pgx.Conn, oids []uint32) (Types, error) {
+	out := Types{}
+	for len(oids) > 0 {
+		found, err := readTypes(ctx, conn, oids)
+		if err != nil {
+			return nil, fmt.Errorf("read types: %w", err)
+		}
+		oids = nil
+		for _, t := range found {
+			out[t.OID] = t
+		}
+		for _, t := range found {
+			for _, part := range t.parts() {
+				if _, known := out[part]; !known {
+					oids = append(oids, part)
+				}
+			}
+		}
+	}
+	return out, nil
+}
+
+// parts are the types that t is made of.
+func (t Type) parts() []uint32 {
+	var out []uint32
+	for _, oid := range []uint32{t.Element, t.Base, t.Subtype} {
+		if oid != 0 {
+			out = append(out, oid)
+		}
+	}
+	for _, f := range t.Fields {
+		out = append(out, f.Type)
+	}
+	return out
+}
+
+// readTypes describes types, without what they are made of: types are nested in
+// few steps, and a recursive query would be taken for so expensive that
+// compiling it (jit) costs more than all of them.
+func readTypes(ctx context.Context, conn *pgx.Conn, oids []uint32) ([]Type, error) {
 	rows, err := conn.Query(ctx, `
-WITH RECURSIVE needed (oid) AS (
-    SELECT DISTINCT unnest($1::oid[])
-  UNION
-    SELECT u.oid FROM needed JOIN pg_type t ON t.oid = needed.oid
-    LEFT JOIN pg_range r ON r.rngtypid = t.oid OR r.rngmultitypid = t.oid
-    CROSS JOIN LATERAL (
-        SELECT t.typelem UNION SELECT t.typbasetype UNION SELECT r.rngsubtype
-        UNION SELECT CASE WHEN r.rngmultitypid = t.oid THEN r.rngtypid END
-        UNION SELECT a.atttypid FROM pg_attribute a WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
-    ) AS u (oid) WHERE u.oid <> 0
-)
 SELECT t.oid, n.nspname::text, t.typname::text, t.typtype::text, t.typcategory::text, t.typelem,
        t.typsubscript = 'array_subscript_handler'::regproc, t.typarray, t.typbasetype,
-       coalesce(CASE WHEN r.rngmultitypid = t.oid THEN r.rngtypid ELSE r.rngsubtype END, 0),
+       coalesce((SELECT r.rngsubtype FROM pg_range r WHERE r.rngtypid = t.oid),
+                (SELECT r.rngtypid FROM pg_range r WHERE r.rngmultitypid = t.oid), 0),
        t.typsend <> 0 AND t.typreceive <> 0,
        coalesce((SELECT e.extname::text || ' ' || e.extversion FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
                  WHERE d.classid = 'pg_type'::regclass AND d.objid = t.oid AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'), ''),
        ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum),
        ARRAY(SELECT a.atttypid FROM pg_attribute a WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum)
-FROM needed JOIN pg_type t ON t.oid = needed.oid
-JOIN pg_namespace n ON n.oid = t.typnamespace
-LEFT JOIN pg_range r ON r.rngtypid = t.oid OR r.rngmultitypid = t.oid`, oids)
+FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+WHERE t.oid = ANY ($1::oid[])`, oids)
 	if err != nil {
-		return nil, fmt.Errorf("read types: %w", err)
+		return nil, err
 	}
-	out := Types{}
-	_, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (struct{}, error) {
-		var t Type
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (t Type, err error) {
 		var kind, category string
 		var fields []string
 		var fieldTypes []uint32
-		err := row.Scan(&t.OID, &t.Name.Schema, &t.Name.Name, &kind, &category, &t.Element, &t.Array, &t.ArrayOID, &t.Base, &t.Subtype,
+		err = row.Scan(&t.OID, &t.Name.Schema, &t.Name.Name, &kind, &category, &t.Element, &t.Array, &t.ArrayOID, &t.Base, &t.Subtype,
 			&t.Binary, &t.Extension, &fields, &fieldTypes)
 		if err != nil {
-			return struct{}{}, err
+			return t, err
 		}
 		t.Kind, t.Category = kind[0], category[0]
 		for i := range fields {
 			t.Fields = append(t.Fields, Field{Name: fields[i], Type: fieldTypes[i]})
 		}
-		out[t.OID] = t
-		return struct{}{}, nil
+		return t, nil
 	})
-	if err != nil {
-		return nil, fmt.Errorf("read types: %w", err)
-	}
-	return out, nil
 }
 
 // BinaryUnsafe tells why values of a source's type cannot be passed in binary

@@ -81,7 +81,7 @@ CREATE TABLE as_acl (x aclitem, y money);`)
 		d.Exec(t, `CREATE TABLE as_int (y text, extra int DEFAULT 7, x bigint); CREATE TABLE as_length (y numeric(9, 2), x varchar(20))`)
 	}
 	p.source.Exec(t, `
-INSERT INTO as_enum VALUES ('sad', 1, 'a=>NULL, "b c"=>""', 'Ab', '[sad,"it''s ok"]'), (NULL); INSERT INTO as_enums VALUES ('{sad,"it''s ok",NULL}');
+INSERT INTO as_enum VALUES ('sad', 1, 'a=>NULL, "b c"=>""', 'Ab', '[sad,"it''s ok"]'); INSERT INTO as_enum VALUES (NULL); INSERT INTO as_enums VALUES ('{sad,"it''s ok",NULL}');
 INSERT INTO as_positives VALUES ('{1,2}'); INSERT INTO as_composite VALUES ('(1,"it''s ok")'); INSERT INTO as_plain VALUES ('(1,"x,y")');
 INSERT INTO as_regclass VALUES ('as_enum', '{mood,int}'); INSERT INTO as_int VALUES (1, 'x'); INSERT INTO as_length VALUES ('x', 1.125);
 INSERT INTO as_acl SELECT 'postgres=arwdDxt/postgres', 1.5`)

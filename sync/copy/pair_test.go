@@ -58,7 +58,7 @@ func server(d *pgtest.Database) config.Server {
 }
 
 // newPair makes the databases and runs sql on all of them.
-func newPair(t *testing.T, shards int, sql ...string) *pair {
+func newPair(t testing.TB, shards int, sql ...string) *pair {
 	t.Helper()
 	cluster := pgtest.Shared(t, 0)
 	targets := make([]*pgtest.Database, shards)
@@ -68,7 +68,7 @@ func newPair(t *testing.T, shards int, sql ...string) *pair {
 	return pairOf(t, cluster.CreateDatabase(t), targets, sql...)
 }
 
-func pairOf(t *testing.T, source *pgtest.Database, targets []*pgtest.Database, sql ...string) *pair {
+func pairOf(t testing.TB, source *pgtest.Database, targets []*pgtest.Database, sql ...string) *pair {
 	t.Helper()
 	p := &pair{source: source, targets: targets, from: server(source), failed: map[string]*pgerror.Error{}}
 	p.plan = copy.PlanOptions{Workers: 2, VersionNum: pgtest.Value[int](t, source, "SELECT current_setting('server_version_num')::int"), MinBytes: 64 << 10, MaxBytes: 256 << 10}
@@ -101,7 +101,7 @@ func pairOf(t *testing.T, source *pgtest.Database, targets []*pgtest.Database, s
 }
 
 // both runs sql on the source and on every shard.
-func (p *pair) both(t *testing.T, sql string) {
+func (p *pair) both(t testing.TB, sql string) {
 	t.Helper()
 	for _, d := range append([]*pgtest.Database{p.source}, p.targets...) {
 		d.Exec(t, sql)
@@ -109,7 +109,7 @@ func (p *pair) both(t *testing.T, sql string) {
 }
 
 // shardBy makes the router of one entry of [[sharded_tables]] and more.
-func (p *pair) shardBy(t *testing.T, column, dataType string, mapping ...config.Mapping) {
+func (p *pair) shardBy(t testing.TB, column, dataType string, mapping ...config.Mapping) {
 	t.Helper()
 	cfg := &config.Config{ShardedTables: []config.ShardedTable{{Database: "dest", Column: column, DataType: dataType, Mapping: mapping}}}
 	router, err := shard.NewRouter(cfg, "dest", len(p.targets))
@@ -119,7 +119,7 @@ func (p *pair) shardBy(t *testing.T, column, dataType string, mapping ...config.
 	p.router = router
 }
 
-func open(t *testing.T, s config.Server) *pgx.Conn {
+func open(t testing.TB, s config.Server) *pgx.Conn {
 	t.Helper()
 	conn, err := connect.Open(t.Context(), s, "test")
 	if err != nil {
@@ -130,7 +130,7 @@ func open(t *testing.T, s config.Server) *pgx.Conn {
 }
 
 // snapshot exports one, which lives until the test ends or its connection is closed.
-func (p *pair) snapshot(t *testing.T) (copy.Source, *pgx.Conn) {
+func (p *pair) snapshot(t testing.TB) (copy.Source, *pgx.Conn) {
 	t.Helper()
 	conn := open(t, server(p.source))
 	s := copy.Source{Server: p.from, Workers: 2}
@@ -158,12 +158,12 @@ func columnTypes(relations ...*catalog.Relation) []uint32 {
 }
 
 // look reads the catalogs and decides how each published table is copied.
-func (p *pair) look(t *testing.T) ([]*copy.Table, map[string]*pgerror.Error) {
+func (p *pair) look(t testing.TB) ([]*copy.Table, map[string]*pgerror.Error) {
 	t.Helper()
 	return p.lookAs(t, server(p.source), server(p.targets[0]))
 }
 
-func (p *pair) lookAs(t *testing.T, from, to config.Server) ([]*copy.Table, map[string]*pgerror.Error) {
+func (p *pair) lookAs(t testing.TB, from, to config.Server) ([]*copy.Table, map[string]*pgerror.Error) {
 	t.Helper()
 	source, destination := open(t, from), open(t, to)
 	must := func(err error) {
@@ -207,7 +207,7 @@ func (p *pair) lookAs(t *testing.T, from, to config.Server) ([]*copy.Table, map[
 	return tables, refused
 }
 
-func (p *pair) key(t *testing.T, r *catalog.Relation, published catalog.PublishedTable, types catalog.Types) *shard.Key {
+func (p *pair) key(t testing.TB, r *catalog.Relation, published catalog.PublishedTable, types catalog.Types) *shard.Key {
 	t.Helper()
 	if p.router == nil || r == nil {
 		return nil
@@ -237,20 +237,20 @@ func values[K comparable, V any](m map[K]V) []V {
 }
 
 // copier makes a copier of everything, which reads in a snapshot.
-func (p *pair) copier(t *testing.T, source copy.Source, tables []*copy.Table) *copy.Copier {
+func (p *pair) copier(t testing.TB, source copy.Source, tables []*copy.Table) *copy.Copier {
 	t.Helper()
 	p.options.Sources, p.options.Destinations = []copy.Source{source}, p.servers
 	return copy.New(tables, copy.Plan(tables, p.plan), p.options)
 }
 
 // run copies everything in a new snapshot; what is refused ends the test.
-func (p *pair) run(t *testing.T) error {
+func (p *pair) run(t testing.TB) error {
 	t.Helper()
 	source, _ := p.snapshot(t)
 	return p.runIn(t, source)
 }
 
-func (p *pair) runIn(t *testing.T, source copy.Source) error {
+func (p *pair) runIn(t testing.TB, source copy.Source) error {
 	t.Helper()
 	tables, refused := p.look(t)
 	for name, err := range refused {
@@ -260,12 +260,12 @@ func (p *pair) runIn(t *testing.T, source copy.Source) error {
 }
 
 // mustRun is run when nothing may fail.
-func (p *pair) mustRun(t *testing.T) {
+func (p *pair) mustRun(t testing.TB) {
 	t.Helper()
 	p.succeed(t, p.run(t))
 }
 
-func (p *pair) succeed(t *testing.T, err error) {
+func (p *pair) succeed(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, pgerror.From(err).Detail)
@@ -280,7 +280,7 @@ func (p *pair) succeed(t *testing.T, err error) {
 
 // same checks that a query gives the same rows, in any order, on the source and
 // on all shards together.
-func (p *pair) same(t *testing.T, sql string) {
+func (p *pair) same(t testing.TB, sql string) {
 	t.Helper()
 	want := p.source.Rows(t, sql)
 	var got []string
@@ -291,7 +291,7 @@ func (p *pair) same(t *testing.T, sql string) {
 }
 
 // sameEverywhere checks that a query gives the same rows on each shard.
-func (p *pair) sameEverywhere(t *testing.T, sql string) {
+func (p *pair) sameEverywhere(t testing.TB, sql string) {
 	t.Helper()
 	want := p.source.Rows(t, sql)
 	for _, d := range p.targets {
@@ -299,7 +299,7 @@ func (p *pair) sameEverywhere(t *testing.T, sql string) {
 	}
 }
 
-func sameRows(t *testing.T, sql string, want, got []string) {
+func sameRows(t testing.TB, sql string, want, got []string) {
 	t.Helper()
 	slices.Sort(want)
 	slices.Sort(got)

@@ -114,7 +114,7 @@ func (s *sourceShard) refuseFilled(ctx context.Context, conn *pgx.Conn, server c
 			continue
 		}
 		why := pgerror.New(pgerror.ObjectNotInPrerequisiteState, "table %s of %s holds rows already", key.table, connect.Place(server)).
-			WithHint("if nobody needs them: RESYNC %s %s; replaces them", dump.QuoteIdent(s.job.pair.mirror), dump.QuoteIdent(key.table.String()))
+			WithHint("if nobody needs them: %s replaces them", resyncCommand(s.job.pair.mirror, key.table))
 		if err := s.job.tables.stop(ctx, key, why, 0); err != nil {
 			return err
 		}

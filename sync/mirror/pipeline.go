@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -221,15 +222,21 @@ func (t *pipelineTables) Stop(ctx context.Context, table catalog.Name, failure *
 // withWayOut makes sure that a stopped table's error names the command that
 // lets it go on.
 func withWayOut(e *pgerror.Error, mirror string, table catalog.Name) *pgerror.Error {
-	command := fmt.Sprintf("RESYNC %s %s;", dump.QuoteIdent(mirror), dump.QuoteIdent(table.String()))
+	command := resyncCommand(mirror, table)
 	out := *e
 	switch {
+	case strings.HasPrefix(out.Hint, "RESYNC"):
+		out.Hint = command + " copies the table again while the others go on"
 	case out.Hint == "":
 		out.Hint = "when the reason is gone: " + command + " copies the table again while the others go on"
 	default:
-		out.Hint += ". Then " + command
+		out.Hint = strings.TrimRight(out.Hint, ".") + " Then " + command + " copies the table again"
 	}
 	return &out
+}
+
+func resyncCommand(mirror string, table catalog.Name) string {
+	return fmt.Sprintf("RESYNC %s %s.%s;", dump.QuoteIdent(mirror), dump.QuoteIdent(table.Schema), dump.QuoteIdent(table.Name))
 }
 
 // target makes how the changes of a relation are applied. misfit says why they

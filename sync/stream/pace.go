@@ -12,9 +12,9 @@ import (
 
 const (
 	// gatherBytes is what a read waits for while much is coming.
-	gatherBytes = 16 << 10
+	gatherBytes = 32 << 10
 	// gatherTime is how long it waits at most, and so the latency it may add.
-	gatherTime = 1 * time.Millisecond
+	gatherTime = 2 * time.Millisecond
 )
 
 // pacedConn reads from a connection without waking up for each message. A

@@ -97,4 +97,3 @@ func cpuOf(b *testing.B, pid int32) time.Duration {
 	_, _ = fmt.Sscan(fields[11]+" "+fields[12], &user, &system)
 	return time.Duration(user+system) * 10 * time.Millisecond
 }
-

@@ -1,0 +1,4 @@
+package apply
+
+// ExactOnly has everything applied one by one.
+func (a *Applier) ExactOnly() { a.exactOnly = true }
