@@ -1,4 +1,4 @@
--- The sample database of `pgdrover demo`: a web shop of about 100,000 rows.
+-- The sample database of `pgdrover demo`: a web shop of about 400,000 rows.
 --
 -- Core PostgreSQL 15 or newer only, no extensions. Needs a superuser, for the
 -- publication of all tables, and an empty database. There are no psql commands
@@ -156,14 +156,16 @@ CREATE TABLE shop.order_items (
   PRIMARY KEY (order_id, line)
 );
 
+-- The order comes first in the key, so that payments can be spread by it.
 CREATE TABLE shop.payments (
-  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  id bigint GENERATED ALWAYS AS IDENTITY,
   order_id bigint NOT NULL,
   order_placed_at timestamptz NOT NULL,
   method shop.payment_method NOT NULL,
   amount shop.money_amount NOT NULL,
   paid_at timestamptz,
-  reference text NOT NULL UNIQUE
+  reference text NOT NULL UNIQUE,
+  PRIMARY KEY (order_id, id)
 );
 
 CREATE TABLE shop.reviews (
@@ -174,6 +176,15 @@ CREATE TABLE shop.reviews (
   body text,
   written_at timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (product_id, customer_id)
+);
+
+CREATE TABLE shop.page_views (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  customer_id bigint,
+  product_id integer NOT NULL,
+  visit uuid NOT NULL,
+  referrer text
 );
 
 CREATE TABLE shop.audit_log (
@@ -312,6 +323,14 @@ FROM shop.orders o JOIN shop.order_items i ON i.order_id = o.id,
 WHERE o.status = 'delivered' AND (o.id + i.line) % 6 = 0
 ORDER BY i.product_id, o.customer_id, o.id;
 
+INSERT INTO shop.page_views (at, customer_id, product_id, visit, referrer)
+SELECT timestamptz '2026-08-01 00:00+00' + i * interval '25 seconds',
+  CASE WHEN i % 5 < 3 THEN 1 + i * 7919::bigint % 5000 END,
+  1 + (1500 * (i * 104729::bigint % 10007 / 10007.0::float8) ^ 2)::integer % 1500,
+  md5((i / 4)::text)::uuid,
+  CASE i % 6 WHEN 0 THEN 'https://search.example/?q=' || i % 997 WHEN 1 THEN 'https://news.example/gifts' WHEN 2 THEN 'newsletter' END
+FROM generate_series(1, 300000) i;
+
 INSERT INTO shop.audit_log (at, by_role, action, table_name, row_before, row_after)
 SELECT lower(new.period), 'shop_app', 'UPDATE', 'shop.prices', to_jsonb(old) - 'id', to_jsonb(new) - 'id'
 FROM shop.prices old JOIN shop.prices new ON new.product_id = old.product_id AND lower(new.period) = upper(old.period)
@@ -350,9 +369,11 @@ CREATE INDEX products_attributes ON shop.products USING gin (attributes);
 CREATE INDEX orders_customer ON shop.orders (customer_id, placed_at DESC);
 CREATE INDEX orders_open ON shop.orders (placed_at) WHERE status IN ('pending', 'paid', 'packed');
 CREATE INDEX order_items_product ON shop.order_items (product_id);
-CREATE INDEX payments_order ON shop.payments (order_id);
 CREATE INDEX payments_paid_at ON shop.payments USING brin (paid_at);
 CREATE INDEX reviews_customer ON shop.reviews (customer_id);
+CREATE INDEX page_views_customer ON shop.page_views (customer_id, at) WHERE customer_id IS NOT NULL;
+CREATE INDEX page_views_product ON shop.page_views (product_id);
+CREATE INDEX page_views_at ON shop.page_views USING brin (at);
 CREATE INDEX audit_log_table ON shop.audit_log (table_name, at DESC);
 
 CREATE STATISTICS shop.addresses_place (ndistinct, dependencies, mcv) ON ((address).city), ((address).country), ((address).postcode) FROM shop.addresses;
@@ -469,9 +490,9 @@ COMMENT ON POLICY own_addresses ON shop.addresses IS 'Set shop.customer_id first
 
 GRANT USAGE ON SCHEMA shop TO shop_app, shop_readonly;
 GRANT SELECT ON ALL TABLES IN SCHEMA shop TO shop_app, shop_readonly;
-REVOKE SELECT ON shop.customers, shop.addresses, shop.payments, shop.audit_log FROM shop_readonly;
+REVOKE SELECT ON shop.customers, shop.addresses, shop.payments, shop.page_views, shop.audit_log FROM shop_readonly;
 GRANT SELECT (id, loyalty_points, created_at) ON shop.customers TO shop_readonly;
-GRANT INSERT, UPDATE ON shop.customers, shop.addresses, shop.orders, shop.order_items, shop.payments, shop.reviews TO shop_app;
+GRANT INSERT, UPDATE ON shop.customers, shop.addresses, shop.orders, shop.order_items, shop.payments, shop.reviews, shop.page_views TO shop_app;
 GRANT DELETE ON shop.addresses, shop.reviews TO shop_app;
 GRANT UPDATE (quantity, reserved, counted_on) ON shop.stock TO shop_app;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA shop TO shop_app;
@@ -492,13 +513,15 @@ COMMENT ON COLUMN shop.orders.total IS 'The sum of the order''s lines, before th
 COMMENT ON TABLE shop.order_items IS 'The lines of the orders';
 COMMENT ON TABLE shop.payments IS 'Money received';
 COMMENT ON TABLE shop.reviews IS 'What customers think of products';
+COMMENT ON TABLE shop.page_views IS 'Who looked at what';
 COMMENT ON TABLE shop.audit_log IS 'Changes of prices and of customers'' names';
 COMMENT ON COLUMN shop.products.search IS 'The words of name and description, kept by the server';
 COMMENT ON INDEX shop.products_search IS 'For shop.search_products';
 COMMENT ON VIEW shop.catalog IS 'Products on sale, with price and stock';
 COMMENT ON MATERIALIZED VIEW shop.monthly_sales IS 'Refreshed by shop.refresh_reports';
 
-CREATE PUBLICATION all_tables FOR ALL TABLES;
+-- Through the root: orders are one table to whoever follows them, not 25 partitions.
+CREATE PUBLICATION all_tables FOR ALL TABLES WITH (publish_via_partition_root = true);
 
 ANALYZE;
 

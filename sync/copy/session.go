@@ -10,7 +10,6 @@ import (
 	"net"
 	"strconv"
 	"strings"
-"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -36,8 +35,6 @@ var keepAlive = net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 1
 
 // session is a connection to a server whose protocol is spoken here. One
 // goroutine may read from it while another writes.
-var Reads, Writes atomic.Int64
-
 type session struct {
 	server config.Server
 	pg     *pgconn.PgConn // knows how to send a cancel request, nothing else any more
@@ -133,7 +130,6 @@ func (s *session) query(sql string) error {
 }
 
 func (s *session) write(data []byte) error {
-	Writes.Add(1)
 	if _, err := s.conn.Write(data); err != nil {
 		return fmt.Errorf("write to %s: %w", connect.Place(s.server), err)
 	}
@@ -148,7 +144,6 @@ func (s *session) read(buffer []byte) (int, error) {
 		return n, nil
 	}
 	n, err := s.conn.Read(buffer)
-	Reads.Add(1)
 	if n > 0 {
 		return n, nil
 	}
