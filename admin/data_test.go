@@ -79,9 +79,9 @@ func dataEngine(s *adminServer) {
 			Rows: 10, TotalRows: 12, Bytes: 100, TotalBytes: 300, LagBytes: pointer(int64(384)), Lag: lag, Streams: streams,
 			Subtasks: []mirror.Subtask{
 				{Type: "schema_sync a -> b shard 0", State: mirror.Running, StartedAt: began, UpdatedAt: ended, FinishedAt: &ended, Done: 2, Total: 2},
-				{Type: "replication a shard 0 -> b", Shard: 100_000, State: mirror.Running, Inner: "replicating", StartedAt: began, UpdatedAt: ended, FinishedAt: &ended},
-				{Type: "replication a shard 1 -> b", Shard: 100_001, State: mirror.Running, StartedAt: began, UpdatedAt: ended, FinishedAt: &ended},
-				{Type: "replication a shard 2 -> b", Shard: 100_002, State: mirror.Running, StartedAt: began, UpdatedAt: ended, FinishedAt: &ended},
+				{Type: "replication a shard 0 -> b", Stream: true, State: mirror.Running, Inner: "replicating", StartedAt: began, UpdatedAt: ended, FinishedAt: &ended},
+				{Type: "replication a shard 1 -> b", Shard: 1, Stream: true, State: mirror.Running, StartedAt: began, UpdatedAt: ended, FinishedAt: &ended},
+				{Type: "replication a shard 2 -> b", Shard: 2, Stream: true, State: mirror.Running, StartedAt: began, UpdatedAt: ended, FinishedAt: &ended},
 			},
 		}}, nil, nil
 	}

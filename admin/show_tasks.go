@@ -101,14 +101,10 @@ func subtaskRow(t mirror.Task, s mirror.Subtask) []any {
 	return append(append(row, lagFields(stream.LagBytes, stream.Lag)...), perSecond(stream.TransactionsPerSec), perSecond(stream.RowsPerSec))
 }
 
-// firstStream is where the engine numbers the subtasks of streams from: the
-// shard of the source, above it.
-const firstStream = 100_000
-
 // streamOf gives the stream that a subtask is about, nil if it is about none or
 // nothing streams.
 func streamOf(t mirror.Task, s mirror.Subtask) *mirror.StreamRow {
-	i := slices.IndexFunc(t.Streams, func(stream mirror.StreamRow) bool { return stream.Shard == s.Shard-firstStream })
+	i := slices.IndexFunc(t.Streams, func(stream mirror.StreamRow) bool { return s.Stream && stream.Shard == s.Shard })
 	if i < 0 {
 		return nil
 	}

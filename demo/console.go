@@ -2,6 +2,7 @@ package demo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -36,31 +37,57 @@ func (d *demo) psql() string {
 	return fmt.Sprintf(`psql "host=127.0.0.1 port=%d user=admin dbname=admin password=%s"`, d.port, d.adminPassword)
 }
 
-// typed runs a command as if it were typed in psql: it is shown, then its
-// notices while it runs. What it answers is given back.
-func (d *demo) typed(ctx context.Context, command string) (table, error) {
-	d.screen.typed(command)
-	var answer table
-	results := d.admin.Exec(ctx, command)
-	for results.NextResult() {
-		answer = readTable(results.ResultReader())
-	}
-	if err := results.Close(); err != nil {
-		return table{}, fmt.Errorf("%s %w", command, err)
-	}
-	return answer, nil
+// command runs a command of the admin database and gives its answer. Its notices
+// are shown.
+func (d *demo) command(ctx context.Context, command string) (table, error) {
+	return answer(d.admin.Exec(ctx, command), command)
 }
 
-// shown is typed with its answer shown as well: the named columns of it, or all.
-func (d *demo) shown(ctx context.Context, command string, columns ...string) (table, error) {
-	answer, err := d.typed(ctx, command)
-	if err != nil {
-		return answer, err
+// answer reads the last result of a query.
+func answer(results *pgconn.MultiResultReader, sql string) (table, error) {
+	var last table
+	for results.NextResult() {
+		last = readTable(results.ResultReader())
 	}
-	part := answer.only(columns...)
+	if err := results.Close(); err != nil {
+		return table{}, fmt.Errorf("%s %w", sql, err)
+	}
+	return last, nil
+}
+
+// shown runs a command as if it were typed in psql, and shows the named columns
+// of its answer, or all.
+func (d *demo) shown(ctx context.Context, command string, columns ...string) (table, error) {
+	d.screen.typed("admin", command)
+	all, err := d.command(ctx, command)
+	if err != nil {
+		return all, err
+	}
+	d.show(all, columns...)
+	return all, nil
+}
+
+// show shows the named columns of an answer, or all.
+func (d *demo) show(all table, columns ...string) {
+	part := all.only(columns...)
 	d.screen.say("%s", part)
-	if hidden := len(answer.columns) - len(part.columns); hidden > 0 {
+	if hidden := len(all.columns) - len(part.columns); hidden > 0 {
 		d.screen.say("(%d more columns are left out here)\n", hidden)
 	}
-	return answer, nil
+}
+
+// asked runs SQL in a database of the servers as if it were typed there, and
+// shows its answer.
+func (d *demo) asked(ctx context.Context, dsn, database, sql string) (_ table, err error) {
+	d.screen.typed(database, sql)
+	conn, err := pgconn.Connect(ctx, dsn)
+	if err != nil {
+		return table{}, err
+	}
+	defer func() { err = errors.Join(err, conn.Close(context.WithoutCancel(ctx))) }()
+	got, err := answer(conn.Exec(ctx, sql), sql)
+	if err == nil {
+		d.screen.say("%s", got)
+	}
+	return got, err
 }

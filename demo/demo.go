@@ -40,8 +40,10 @@ type demo struct {
 	adminPassword string
 	ended         chan error // gets the daemon's result
 	admin         *pgconn.PgConn
+	writer        *writer
 
-	began time.Time // of the job
+	began       time.Time // of the last COPY_DATA
+	shardedTask string    // number of the task that copies to the shards
 }
 
 // Run runs the demonstration: it prepares, does the job, and stays up until ctx
@@ -69,7 +71,7 @@ func Run(ctx context.Context, options Options) error {
 }
 
 func (d *demo) run(ctx context.Context) error {
-	for _, prepare := range []func(context.Context) error{d.checkPort, d.startServers, d.makeDatabases, d.makeDirectory, d.startPgdrover, d.connect} {
+	for _, prepare := range []func(context.Context) error{d.checkPort, d.startServers, d.makeDatabases, d.makeDirectory, d.startPgdrover, d.connect, d.startWriter} {
 		if err := prepare(ctx); err != nil {
 			return err
 		}
@@ -92,14 +94,13 @@ func (d *demo) run(ctx context.Context) error {
 
 // job walks through the steps.
 func (d *demo) job(ctx context.Context) error {
-	d.began = time.Now()
 	for i, s := range steps {
 		d.screen.title(i+1, len(steps), s)
 		if err := s.run(d, ctx); err != nil {
 			return fmt.Errorf("step %d, %s: %w", i+1, s.title, err)
 		}
 	}
-	return nil
+	return d.writer.failed()
 }
 
 // removeLater adds what removes something that was just made.

@@ -3,6 +3,8 @@ package demo
 import (
 	"fmt"
 	"strings"
+
+	"github.com/pgdrover/pgdrover/pgcluster"
 )
 
 // suggestion is a line to go on with.
@@ -10,8 +12,11 @@ type suggestion struct{ line, why string }
 
 // further is what to try next, while everything stays up.
 func (d *demo) further() string {
-	shard := fmt.Sprintf(`psql "host=127.0.0.1 port=%d user=%s dbname=%s password=%s"`,
-		d.destination.Port(), d.destination.Superuser(), shardDatabase(1), d.serverPassword)
+	on := func(cluster *pgcluster.Cluster, database, sql string) suggestion {
+		return suggestion{line: fmt.Sprintf(`psql "host=127.0.0.1 port=%d user=%s dbname=%s password=%s" -c '%s'`,
+			cluster.Port(), cluster.Superuser(), database, d.serverPassword, sql)}
+	}
+	mirror := mirrorOf(unsharded)
 	var b strings.Builder
 	section := func(title string, suggestions ...suggestion) {
 		fmt.Fprintf(&b, "\n%s\n", title)
@@ -19,27 +24,32 @@ func (d *demo) further() string {
 			if s.why == "" {
 				fmt.Fprintf(&b, "  %s\n", s.line)
 			} else {
-				fmt.Fprintf(&b, "  %-58s %s\n", s.line, s.why)
+				fmt.Fprintf(&b, "  %-46s %s\n", s.line, s.why)
 			}
 		}
 	}
-	section("All of it stays up. Go on in another terminal:", suggestion{d.psql(), ""})
+	section("All of it stays up, and the customers go on. In another terminal:", suggestion{d.psql(), ""})
 	section("There, for example:",
+		suggestion{`SHOW MIRRORS \watch 1`, "how far behind; Ctrl-C ends it"},
+		suggestion{"SHOW MIRROR " + mirror + ";", "its tables, with what was inserted, updated, deleted"},
+		suggestion{"SHOW SCHEMA_SYNC;", "every statement on every shard"},
 		suggestion{"SHOW HELP;", "all commands"},
 		suggestion{`\x auto`, "wide results, a column on each line"},
-		suggestion{fmt.Sprintf("SCHEMA_SYNC PRE %s %s %s DRY RUN;", source, unsharded, publication), "the statements; nothing is run"},
-		suggestion{fmt.Sprintf("SCHEMA_SYNC PRE %s %s %s;", source, unsharded, publication), "to an unsharded database this time"},
-		suggestion{"SHOW SCHEMA_SYNC;", "every statement on every shard"},
-		suggestion{`SHOW TASKS \watch 1`, "again every second; Ctrl-C ends it"},
 	)
-	section("Or make a difference on shard 1, and have it found and repaired:",
-		suggestion{shard + " -c 'DROP INDEX shop.reviews_customer'", ""},
-		suggestion{fmt.Sprintf("SHOW SCHEMA_DIFF %s %s;", source, sharded), "names it, with the command that repairs it"},
-		suggestion{fmt.Sprintf("SCHEMA_SYNC POST %s %s %s;", source, sharded, publication), "makes what is missing, and only that"},
+	section("Take a row away behind its back, and change it on the source:",
+		on(d.destination, unshardedDatabase, "DELETE FROM shop.addresses WHERE id = 1"),
+		on(d.source, sourceDatabase, "UPDATE shop.addresses SET is_default = false WHERE id = 1"),
+		suggestion{"SHOW MIRROR " + mirror + ";", "addresses is stopped: LSN, key, way out. The others go on"},
+		suggestion{"RESYNC " + mirror + " shop.addresses;", "the way out: it is copied again, and joins the others"},
 	)
-	section("Or one that nobody but you can decide about (SHOW SCHEMA_DIFF again, with \\x auto):",
-		suggestion{shard + " -c 'ALTER TABLE shop.coupons ADD COLUMN note text'", ""},
-		suggestion{shard + " -c 'ALTER TABLE shop.coupons DROP COLUMN note'", ""},
+	section("Make a table. The publication is FOR ALL TABLES, so it is copied and joins:",
+		on(d.source, sourceDatabase, "CREATE TABLE shop.wishes (id bigint PRIMARY KEY, wish text); INSERT INTO shop.wishes SELECT i, md5(i::text) FROM generate_series(1, 100) i"),
+		on(d.destination, unshardedDatabase, "SELECT count(*) FROM shop.wishes"),
+	)
+	section("Stop, go on, and end it for good:",
+		suggestion{"STOP_TASK 1;", "the slot stays, and keeps the source's WAL"},
+		suggestion{copyCommand(unsharded), "goes on where it was"},
+		suggestion{"DROP MIRROR " + mirror + ";", "stops it, drops its slot and its state; the rows stay"},
 	)
 	b.WriteString("\nCtrl-C here, or SHUTDOWN; there, removes everything.\n")
 	return b.String()

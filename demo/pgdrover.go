@@ -43,7 +43,7 @@ func (d *demo) makeDirectory(context.Context) error {
 
 // configure writes pgdog.toml and users.toml, as a user would.
 func (d *demo) configure() error {
-	main := d.mainFile()
+	main := d.mainFile() + d.spreadTables() + fmt.Sprintf("\n[data_sync]\nspill_directory = %q\n", filepath.Join(d.dir.Path(), "spill"))
 	// The tools of a PostgreSQL that was unpacked beside the machine's own are in
 	// none of the usual places.
 	if installation := d.source.Installation(); installation.Root != "" {
@@ -67,7 +67,7 @@ func (d *demo) paths() config.Paths {
 
 func (d *demo) mainFile() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "[general]\nhost = \"127.0.0.1\"\nport = %d\nlog_format = \"text\"\n", d.port)
+	fmt.Fprintf(&b, "[general]\nhost = \"127.0.0.1\"\nport = %d\nlog_format = \"text\"\nresharding_parallel_copies = 2\n", d.port)
 	entry := func(name string, shard int, cluster *pgcluster.Cluster, database string) {
 		fmt.Fprintf(&b, "\n[[databases]]\nname = %q\nshard = %d\nhost = %q\nport = %d\ndatabase_name = %q\n",
 			name, shard, cluster.Host(), cluster.Port(), database)
@@ -76,6 +76,28 @@ func (d *demo) mainFile() string {
 	entry(unsharded, 0, d.destination, unshardedDatabase)
 	for shard := range shardCount {
 		entry(sharded, shard, d.destination, shardDatabase(shard))
+	}
+	return b.String()
+}
+
+// spread are the tables whose rows are spread over the shards, with their keys;
+// the others are whole on each. What refers to an order is where the order is.
+var spread = []struct{ table, key string }{{"orders", "id"}, {"order_items", "order_id"}, {"payments", "order_id"}, {"page_views", "id"}}
+
+// isSpread tells whether a table, named with its schema, is among them.
+func isSpread(name string) bool {
+	for _, s := range spread {
+		if name == "shop."+s.table {
+			return true
+		}
+	}
+	return false
+}
+
+func (d *demo) spreadTables() string {
+	var b strings.Builder
+	for _, s := range spread {
+		fmt.Fprintf(&b, "\n[[sharded_tables]]\ndatabase = %q\nschema = \"shop\"\nname = %q\ncolumn = %q\ndata_type = \"bigint\"\n", sharded, s.table, s.key)
 	}
 	return b.String()
 }

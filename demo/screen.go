@@ -19,8 +19,8 @@ func (s screen) title(number, of int, step step) {
 	s.say("\n%s\n%s\n", s.strong(fmt.Sprintf("%d/%d  %s", number, of, step.title)), step.what)
 }
 
-// typed shows a command after psql's prompt.
-func (s screen) typed(command string) { s.say("\nadmin=# %s\n", s.strong(command)) }
+// typed shows a command after psql's prompt in a database.
+func (s screen) typed(database, command string) { s.say("\n%s=# %s\n", database, s.strong(command)) }
 
 func (s screen) strong(text string) string {
 	if !s.bold {

@@ -77,7 +77,8 @@ func (d *demo) makeDatabases(ctx context.Context) error {
 	}
 	var tables, rows int64
 	err := query(ctx, d.source.DSN(sourceDatabase),
-		`SELECT count(*), sum(reltuples)::bigint FROM pg_catalog.pg_class WHERE relkind = 'r' AND relnamespace = 'shop'::regnamespace`, &tables, &rows)
+		`SELECT count(*) FILTER (WHERE NOT relispartition), (sum(reltuples) FILTER (WHERE relkind = 'r'))::bigint
+		 FROM pg_catalog.pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'shop'::regnamespace`, &tables, &rows)
 	if err != nil {
 		return fmt.Errorf("count the sample shop: %w", err)
 	}

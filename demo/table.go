@@ -58,6 +58,18 @@ func (t table) only(names ...string) table {
 	return out
 }
 
+// where gives the rows that have a value in a column.
+func (t table) where(name, value string) table {
+	out := table{columns: t.columns}
+	at := slices.IndexFunc(t.columns, func(c column) bool { return c.name == name })
+	for _, row := range t.rows {
+		if at >= 0 && row[at] == value {
+			out.rows = append(out.rows, row)
+		}
+	}
+	return out
+}
+
 // value gives a column of the first row, "" if there is none.
 func (t table) value(name string) string {
 	if one := t.only(name); len(one.rows) > 0 && len(one.columns) > 0 {

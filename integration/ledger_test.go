@@ -99,7 +99,7 @@ func (c course) run(t *testing.T) {
 		t.Fatal(err)
 	}
 	source.Exec(t, "CREATE PUBLICATION all_tables FOR ALL TABLES")
-	extra := "[data_sync]\nspill_memory = 65536\n" // a large transaction goes to disk
+	extra := pgDump(t, newest(r.source, r.destination)) + "[data_sync]\nspill_memory = 65536\n" // a large transaction goes to disk
 	if c.shards > 1 {
 		extra += ledger.ShardedTables("prod_new")
 	}
@@ -166,6 +166,14 @@ func (c course) breakThings(t *testing.T, r *ledgerRun, m *mirror.Manager) {
 		}
 		return err == nil && len(rows) > 0, nil
 	})
+}
+
+// newest is the cluster whose pg_dump can read both.
+func newest(a, b *pgtest.Cluster) *pgtest.Cluster {
+	if a.Installation().Major > b.Installation().Major {
+		return a
+	}
+	return b
 }
 
 // pause lets chance pick the moment of a fault.

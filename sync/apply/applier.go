@@ -80,7 +80,8 @@ type Applier struct {
 	log      *slog.Logger
 	resolver *resolver
 	stops    *stops
-	workers  []*worker
+	workers  []*worker      // of this Run
+	stats    []*workerStats // by shard
 	barriers chan *barrier
 	asking   atomic.Int32 // callers of At
 	confirms confirms
@@ -99,8 +100,8 @@ func New(options Options) *Applier {
 	a := &Applier{options: options, log: options.Logger, barriers: make(chan *barrier)}
 	a.stops = &stops{tables: options.Tables, log: a.log, observer: &a.options.Observer}
 	a.resolver = newResolver(a)
-	for shard := range options.Destinations {
-		a.workers = append(a.workers, newWorker(a, shard))
+	for range options.Destinations {
+		a.stats = append(a.stats, &workerStats{})
 	}
 	return a
 }
@@ -135,10 +136,14 @@ func (a *Applier) Run(ctx context.Context, source Source) error {
 		return errors.New("this applier is running already")
 	}
 	defer a.running.Unlock()
-	if len(a.workers) == 0 {
+	if len(a.stats) == 0 {
 		return errors.New("there is no destination to apply to")
 	}
-	a.confirms.begin(source, len(a.workers))
+	a.confirms.begin(source, len(a.stats))
+	a.workers = nil
+	for shard := range a.stats {
+		a.workers = append(a.workers, newWorker(a, shard))
+	}
 	runCtx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
 	closed := make(chan struct{})
@@ -149,17 +154,12 @@ func (a *Applier) Run(ctx context.Context, source Source) error {
 
 	var all sync.WaitGroup
 	for _, w := range a.workers {
-		w.begin()
 		all.Go(func() {
 			if err := w.run(runCtx); err != nil && !errors.Is(err, errGrace) {
 				cancel(fmt.Errorf("apply to %s: %w", w.place, err))
 			}
 			w.queue.close()
 		})
-	}
-	err := a.dispatch(ctx, runCtx, source)
-	for _, w := range a.workers {
-		w.queue.end(ctx.Err() != nil)
 	}
 	stopWatching := context.AfterFunc(ctx, func() {
 		for _, w := range a.workers {
@@ -168,6 +168,10 @@ func (a *Applier) Run(ctx context.Context, source Source) error {
 		grace := time.AfterFunc(a.options.StopGrace, func() { cancel(errGrace) })
 		context.AfterFunc(runCtx, func() { grace.Stop() })
 	})
+	err := a.dispatch(ctx, runCtx, source)
+	for _, w := range a.workers {
+		w.queue.end(ctx.Err() != nil)
+	}
 	all.Wait()
 	stopWatching()
 	if cause := context.Cause(runCtx); cause != nil && !errors.Is(cause, errGrace) {

@@ -78,37 +78,33 @@ func (w *worker) pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// setupTimeout bounds what a new session takes: a server that accepts
+// connections but does not answer is tried again.
+const setupTimeout = time.Minute
+
 // connect makes a session, and reads where it is.
 func (w *worker) connect(ctx context.Context) error {
-	conn, err := connect.Open(ctx, w.server, "apply")
+	setup, cancel := context.WithTimeout(ctx, setupTimeout)
+	defer cancel()
+	conn, err := connect.Open(setup, w.server, "apply")
 	if err != nil {
 		return err
 	}
-	position, err := w.prepareSession(ctx, conn)
+	position, err := w.prepareSession(setup, conn)
 	if err != nil {
-		_ = conn.Close(context.WithoutCancel(ctx))
+		_ = conn.Close(setup)
 		return fmt.Errorf("prepare to apply on %s: %w", w.place, err)
 	}
 	pid := conn.PgConn().PID()
-	s, err := newSession(ctx, conn)
+	s, err := newSession(setup, conn)
 	if err != nil {
-		_ = conn.Close(context.WithoutCancel(ctx))
+		_ = conn.Close(setup)
 		return err
 	}
-	script := w.newScript()
-	defer func() { script.reset(); w.scripts = append(w.scripts, script) }()
-	prepareControl(script)
-	if _, f := s.run(script); f != nil {
+	a, err := w.prepareStatements(setup, s)
+	if err != nil {
 		s.close()
-		return w.final(f)
-	}
-	script.reset()
-	script.plain(stmtLSN, op{kind: opLSN, want: anyCount})
-	script.sync()
-	a, f := s.run(script)
-	if f != nil {
-		s.close()
-		return w.final(f)
+		return err
 	}
 	if position < w.committed {
 		s.terminate()
@@ -126,6 +122,25 @@ func (w *worker) connect(ctx context.Context) error {
 	w.flushed(a.flushLSN)
 	w.stats.position(w)
 	return nil
+}
+
+// prepareStatements prepares what is no table's, and asks where the
+// destination's own WAL is.
+func (w *worker) prepareStatements(ctx context.Context, s *session) (answer, error) {
+	defer context.AfterFunc(ctx, func() { _ = s.conn.Close() })()
+	script := w.newScript()
+	defer w.keepScript(script)
+	script.reset()
+	for _, c := range controlSQL {
+		script.parse(c.name, c.sql)
+	}
+	script.plain(stmtLSN, op{kind: opLSN, want: anyCount})
+	script.sync()
+	a, f := s.run(script)
+	if f != nil {
+		return a, fmt.Errorf("prepare to apply on %s: %w", w.place, w.final(f))
+	}
+	return a, nil
 }
 
 const interruptTimeout = 2 * time.Second

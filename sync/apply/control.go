@@ -32,15 +32,6 @@ var controlSQL = []struct{ name, sql string }{
 	{stmtLSN, "SELECT pg_catalog.pg_current_wal_insert_lsn(), pg_catalog.pg_current_wal_flush_lsn()"},
 }
 
-// prepareControl writes the script that prepares them.
-func prepareControl(s *script) {
-	s.reset()
-	for _, c := range controlSQL {
-		s.parse(c.name, c.sql)
-	}
-	s.sync()
-}
-
 // control runs one of them.
 func (s *script) control(name string) { s.plain(name, op{kind: opControl, want: anyCount}) }
 

@@ -81,8 +81,8 @@ func TestCommitWithoutAnswer(t *testing.T) {
 				fired := arm(p)
 				o.source.add(txs[i:min(i+20, len(txs))]...)
 				<-fired
+				r.reaches(txs[min(i+20, len(txs))-1].EndLSN)
 			}
-			r.reaches(o.clock.lsn + 50)
 			r.stop()
 			o.wantLedger(100)
 			if w := a.Stats()[0].Waiting; w != nil {
@@ -285,12 +285,14 @@ func TestStopWhileAnswerIsAwaited(t *testing.T) {
 	o := setup(t, crashDDL, "log", "acct")
 	o.opts.StopGrace = 50 * time.Millisecond
 	txs := ledger(o, 20)
+	r := start(t, apply.New(o.opts), o.source)
+	o.source.add(txs[0])
+	r.reaches(txs[0].EndLSN)
 	lock := o.db.Connect(t)
 	if _, err := lock.PgConn().Exec(t.Context(), "BEGIN; LOCK TABLE log").ReadAll(); err != nil {
 		t.Fatal(err)
 	}
-	o.source.add(txs...)
-	r := start(t, apply.New(o.opts), o.source)
+	o.source.add(txs[1:]...)
 	o.db.WaitUntil(t, "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
 	r.stop()
 	if _, err := lock.PgConn().Exec(t.Context(), "ROLLBACK").ReadAll(); err != nil {

@@ -22,8 +22,7 @@ func (w *worker) handle(ctx context.Context, o outcome) error {
 func (w *worker) landed(o outcome) {
 	f := o.flight
 	if f.script != nil {
-		f.script.reset()
-		w.scripts = append(w.scripts, f.script)
+		w.keepScript(f.script)
 		f.script = nil
 	}
 	if f.poll {

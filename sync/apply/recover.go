@@ -69,8 +69,7 @@ func (w *worker) afterFailure(ctx context.Context, o outcome) error {
 func (w *worker) resume(ctx context.Context, flights []*flight) error {
 	for _, f := range flights {
 		if f.script != nil {
-			f.script.reset()
-			w.scripts = append(w.scripts, f.script)
+			w.keepScript(f.script)
 			f.script = nil
 		}
 	}
@@ -104,9 +103,9 @@ func (w *worker) restart() {
 	w.exec = startExecutor(w.session)
 }
 
-// refoldOpen makes the group that is being filled again if a table was stopped.
+// refoldOpen makes the group that is being filled again if it has become stale.
 func (w *worker) refoldOpen() error {
-	if w.open.stamp == w.stamp || len(w.open.items) == 0 {
+	if !w.stale(w.open) || len(w.open.items) == 0 {
 		return nil
 	}
 	return w.refold(w.open)
@@ -116,7 +115,7 @@ func (w *worker) refoldOpen() error {
 // savepoint.
 func (w *worker) rollback(ctx context.Context, whole bool) error {
 	s := w.newScript()
-	defer func() { w.scripts = append(w.scripts, s) }()
+	defer w.keepScript(s)
 	s.reset()
 	if whole {
 		s.control(stmtRollback)

@@ -79,11 +79,11 @@ func (a *Applier) Stats() []ShardStats {
 	a.mu.Lock()
 	waiting := a.waiting
 	a.mu.Unlock()
-	out := make([]ShardStats, len(a.workers))
-	for i, w := range a.workers {
-		w.stats.mu.Lock()
-		out[i] = w.stats.s
-		w.stats.mu.Unlock()
+	out := make([]ShardStats, len(a.stats))
+	for i, s := range a.stats {
+		s.mu.Lock()
+		out[i] = s.s
+		s.mu.Unlock()
 		if out[i].Waiting == nil {
 			out[i].Waiting = waiting
 		}

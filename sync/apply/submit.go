@@ -39,7 +39,7 @@ func (w *worker) submitGroup(ctx context.Context, g *group) error {
 			}
 			continue
 		}
-		if i == 0 && g.stamp != w.stamp {
+		if i == 0 && w.stale(g) {
 			if err := w.refold(g); err != nil {
 				return err
 			}
@@ -142,10 +142,20 @@ func (w *worker) drain(ctx context.Context) error {
 	return nil
 }
 
-// refold makes the chunks of a group in memory again: a table was stopped.
+// stale tells whether a group must be folded again: a table was stopped, or
+// another session turned out to have applied some of its transactions.
+func (w *worker) stale(g *group) bool {
+	return g.stamp != w.stamp || len(g.items) > 0 && g.items[0].tx.FinalLSN < w.committed
+}
+
+// refold makes the chunks of a group in memory again.
 func (w *worker) refold(g *group) error {
 	for _, c := range g.chunks {
 		w.recycle(c)
+	}
+	for len(g.items) > 0 && g.items[0].tx.FinalLSN < w.committed {
+		g.items[0].release()
+		g.items = g.items[1:]
 	}
 	g.chunks, g.stamp = nil, w.stamp
 	for _, it := range g.items {

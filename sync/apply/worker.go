@@ -24,7 +24,7 @@ type worker struct {
 	server config.Server
 	place  string
 	queue  *queue
-	stats  workerStats
+	stats  *workerStats
 
 	session       *session
 	exec          *executor
@@ -59,17 +59,11 @@ const inFlight = 2
 
 func newWorker(a *Applier, shard int) *worker {
 	server := a.options.Destinations[shard]
-	return &worker{a: a, shard: shard, server: server, place: connect.Place(server)}
-}
-
-// begin forgets what an earlier Run left.
-func (w *worker) begin() {
-	*w = worker{
-		a: w.a, shard: w.shard, server: w.server, place: w.place, scripts: w.scripts, chunks: w.chunks,
-		queue: newQueue(2*w.a.options.GroupRows, 2*w.a.options.GroupBytes), caution: map[*Target]*caution{},
-		open: &group{},
+	a.stats[shard].begin()
+	return &worker{
+		a: a, shard: shard, server: server, place: connect.Place(server), stats: a.stats[shard],
+		queue: newQueue(2*a.options.GroupRows, 2*a.options.GroupBytes), caution: map[*Target]*caution{}, open: &group{},
 	}
-	w.stats.begin()
 }
 
 // run applies what is in the queue until it has ended. Errors are final.
@@ -314,6 +308,11 @@ func (w *worker) newScript() *script {
 		return s
 	}
 	return &script{}
+}
+
+func (w *worker) keepScript(s *script) {
+	s.reset()
+	w.scripts = append(w.scripts, s)
 }
 
 func (w *worker) shardText() string { return strconv.Itoa(w.a.options.SourceShard) }

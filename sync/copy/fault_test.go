@@ -38,7 +38,8 @@ func TestSnapshotUnderWrites(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, 2, "CREATE TABLE t (id bigint, v int, pad text)")
 	p.shardBy(t, "id", "bigint")
-	p.source.Exec(t, "INSERT INTO t SELECT i, 1, repeat('x', 200) FROM generate_series(1, 20000) i; DELETE FROM t WHERE id % 5 = 0; VACUUM t")
+	p.source.Exec(t, "INSERT INTO t SELECT i, 1, repeat('x', 200) FROM generate_series(1, 20000) i; DELETE FROM t WHERE id % 5 = 0")
+	p.source.Exec(t, "VACUUM t")
 	source, exporter := p.snapshot(t)
 	ctx, stop := context.WithCancel(t.Context())
 	var writers sync.WaitGroup
@@ -345,9 +346,11 @@ func TestSnapshotLost(t *testing.T) {
 	p.options.RangeDone = func(r *copy.Range) {
 		tell(r)
 		once.Do(func() {
+			pid := exporter.PgConn().PID()
 			if err := exporter.Close(context.Background()); err != nil {
 				t.Error(err)
 			}
+			p.source.WaitUntil(t, "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $1", pid)
 			proxy.Cut()
 		})
 	}

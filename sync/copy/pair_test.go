@@ -72,7 +72,7 @@ func pairOf(t testing.TB, source *pgtest.Database, targets []*pgtest.Database, s
 	t.Helper()
 	p := &pair{source: source, targets: targets, from: server(source), failed: map[string]*pgerror.Error{}}
 	p.plan = copy.PlanOptions{Workers: 2, VersionNum: pgtest.Value[int](t, source, "SELECT current_setting('server_version_num')::int"), MinBytes: 64 << 10, MaxBytes: 256 << 10}
-	p.source.Exec(t, "CREATE PUBLICATION pub FOR ALL TABLES WITH (publish_via_partition_root = true)")
+	p.source.Exec(t, "CREATE PUBLICATION pub FOR ALL TABLES WITH (publish = 'insert', publish_via_partition_root = true)")
 	for i, d := range targets {
 		d.Exec(t, state)
 		p.servers = append(p.servers, server(d))

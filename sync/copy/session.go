@@ -22,7 +22,11 @@ import (
 
 const (
 	// cancelTime is how long a request to cancel a statement may take.
-	cancelTime = 2 * time.Second
+	cancelTime = 5 * time.Second
+	// cancelAttempts is how often that is requested, cancelPause how long the
+	// statement may take to end each time.
+	cancelAttempts = 10
+	cancelPause    = 500 * time.Millisecond
 	// recoverTime is how long a session has to become usable after an error,
 	// before it is given up.
 	recoverTime = 10 * time.Second
@@ -42,6 +46,7 @@ type session struct {
 	scan   scanner
 	buffer []byte // for what is read in small
 	unread []byte // what has been read and not been looked at
+	busy   bool   // a query string was sent, and ReadyForQuery has not come
 	broken bool   // closed
 }
 
@@ -122,6 +127,7 @@ func (s *session) query(sql string) error {
 	if strings.ContainsRune(sql, 0) {
 		return pgerror.New(pgerror.InternalError, "a statement has a NUL byte")
 	}
+	s.busy = true
 	m := make([]byte, 0, len(sql)+6)
 	m = append(m, 'Q')
 	m = binary.BigEndian.AppendUint32(m, uint32(len(sql)+5))
@@ -215,7 +221,7 @@ func (s *session) take(a *answer, m message) error {
 			a.err = fmt.Errorf("%s: %w", connect.Place(s.server), pgconn.ErrorResponseToPgError(&e))
 		}
 	case 'Z':
-		a.ready = true
+		a.ready, s.busy = true, false
 	case 'G', 'H', 'c', 'T', 'I', 'N', 'S', 'A': // COPY begins and ends; rows follow; nothing to do; asynchronous messages
 	default:
 		return pgerror.New(pgerror.ProtocolViolation, "%s sent a message of type %q that does not belong here", connect.Place(s.server), m.kind)
@@ -253,12 +259,25 @@ func (s *session) cancel(ctx context.Context) error {
 	return s.pg.CancelRequest(ctx)
 }
 
-// abandon ends the statement under way and closes the connection.
+// abandon ends the statement under way, if there is one, and closes the
+// connection. A server that waits, for a lock say, does not notice that its
+// client is gone.
 func (s *session) abandon(ctx context.Context) {
 	if s.broken {
 		return
 	}
-	_ = s.cancel(ctx) // the server may be gone: then there is nothing to end
+	var a answer
+	for range cancelAttempts {
+		if !s.busy || s.cancel(ctx) != nil {
+			break
+		}
+		// A request that comes before the statement has begun has no effect.
+		_ = s.conn.SetDeadline(time.Now().Add(cancelPause)) // a closed connection fails below
+		var timeout net.Error
+		if err := s.await(&a, nil); err == nil || !errors.As(err, &timeout) || !timeout.Timeout() {
+			break
+		}
+	}
 	s.broken = true
 	_ = s.conn.Close()
 }

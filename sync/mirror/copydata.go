@@ -55,13 +55,13 @@ type sourceShard struct {
 	left      map[catalog.Name]bool // see leaveOut
 }
 
-// streamSubtask is where the subtasks of streams are numbered from; those below
-// are the shards of the destination.
-const streamSubtask = 100_000
+func (j *copyData) begun(journal *journal) {
+	journal.part = state.StreamPart
+	j.journal, j.tables = journal, newTableRegistry(journal)
+}
 
-func (j *copyData) begun(journal *journal) { j.journal, j.tables = journal, newTableRegistry(journal) }
-func (j *copyData) record() *journal       { return j.journal }
-func (j *copyData) phase() string          { return "" }
+func (j *copyData) record() *journal { return j.journal }
+func (j *copyData) phase() string    { return "" }
 
 func (j *copyData) mirror() state.Mirror {
 	return state.Mirror{Name: j.pair.mirror, Source: j.req.Source, Destination: j.req.Destination, Publication: j.req.Publication}
@@ -83,7 +83,7 @@ func (j *copyData) subtasks() []state.Subtask {
 		}
 	}
 	for _, server := range j.pair.source {
-		out = append(out, state.Subtask{Shard: streamSubtask + server.Shard, Type: fmt.Sprintf("replication %s shard %d -> %s", j.req.Source, server.Shard, j.req.Destination)})
+		out = append(out, state.Subtask{Shard: state.StreamSubtask + server.Shard, Type: fmt.Sprintf("replication %s shard %d -> %s", j.req.Source, server.Shard, j.req.Destination)})
 	}
 	return out
 }
@@ -289,6 +289,7 @@ func (j *copyData) schemaPhase(ctx context.Context, phase dump.Phase, gate *sche
 	}
 	open := j.journal.open
 	part.begun(newJournal(open, nil, j.journal.mirrorID, j.journal.task, phase.String()))
+	part.journal.part = state.SchemaPart
 	err := part.run(ctx)
 	part.journal.flush(ctx)
 	if closed := part.journal.close(ctx); err == nil && closed != nil {

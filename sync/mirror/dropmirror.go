@@ -100,7 +100,11 @@ func (m *Manager) DropMirror(ctx context.Context, name string) (DropMirrorReport
 	if err := m.dropSlots(ctx, kept, streams, &report); err != nil {
 		return report, err
 	}
-	return report, m.forgetMirror(ctx, kept, &report)
+	if err := m.forgetMirror(ctx, kept, &report); err != nil {
+		return report, err
+	}
+	m.metrics.DropMirror(name)
+	return report, nil
 }
 
 // stopAndWait stops a task and waits until it has ended.

@@ -24,6 +24,7 @@ type journal struct {
 	mirrorID int32
 	task     int64
 	phase    string
+	part     state.Part // whose subtasks it speaks for
 
 	writing sync.Mutex // guards conn
 	conn    *pgx.Conn
@@ -229,7 +230,7 @@ func (j *journal) plan(ctx context.Context, shard int, rows []state.Statement) e
 // inner records what the task is doing.
 func (j *journal) inner(ctx context.Context, what string) error {
 	return j.write(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		return state.SetInner(ctx, conn, j.task, what)
+		return state.SetInner(ctx, conn, j.task, what, j.part)
 	})
 }
 

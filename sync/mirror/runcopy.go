@@ -87,6 +87,7 @@ func (o *copyOutcomes) rangeDone(r *tablecopy.Range) {
 func (o *copyOutcomes) tableDone(t *tablecopy.Table, lsn tablecopy.LSN) {
 	o.keep(o.source.job.tables.set(o.context, TableCatchingUp, func(row *state.Table) {
 		row.SyncLSN, row.RangesDone, row.FinishedAt = lsn, row.Ranges, timeNow()
+		row.TotalRows, row.TotalBytes = row.Rows, row.Bytes // estimates until now
 		if row.StartedAt == nil {
 			row.StartedAt = row.FinishedAt
 		}

@@ -78,7 +78,8 @@ func lagText(bytes int64, lag time.Duration) string {
 // Subtask is the part of a task that one shard does.
 type Subtask struct {
 	Type        string // "shard 0"
-	Shard       int
+	Shard       int    // of the destination; of the source for a stream
+	Stream      bool
 	State       TaskState
 	Inner       string
 	StartedAt   time.Time

@@ -31,6 +31,9 @@ func (m *Manager) fromRow(r *state.Task) Task {
 			Type: s.Type, Shard: s.Shard, State: TaskState(s.State), Inner: s.Inner, StartedAt: s.StartedAt, UpdatedAt: s.UpdatedAt,
 			FinishedAt: s.FinishedAt, Done: s.Done, Total: s.Total, Failed: s.Failed, Error: s.Error,
 		}
+		if sub.Stream = s.Shard >= state.StreamSubtask; sub.Stream {
+			sub.Shard -= state.StreamSubtask
+		}
 		if !sub.State.Ended() && (gone || t.State.Ended()) {
 			sub.State, sub.FinishedAt = t.State, &r.UpdatedAt
 		}

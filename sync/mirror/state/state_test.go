@@ -112,7 +112,7 @@ func TestTaskGoesItsWay(t *testing.T) {
 	t.Parallel()
 	_, conn, m := installedIn(t)
 	id := startTask(t, conn, m)
-	if err := SetInner(t.Context(), conn, id, "loading "+weird); err != nil {
+	if err := SetInner(t.Context(), conn, id, "loading "+weird, WholeTask); err != nil {
 		t.Fatal(err)
 	}
 	task := findTask(t, conn, id)
@@ -451,7 +451,7 @@ func TestFollow(t *testing.T) {
 	if err := notify(t.Context(), conn, "task", id+1); err != nil { // somebody else's does not wake it
 		t.Fatal(err)
 	}
-	if err := SetInner(t.Context(), conn, id, "x"); err != nil {
+	if err := SetInner(t.Context(), conn, id, "x", WholeTask); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-woken; err != nil {

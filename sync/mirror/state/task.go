@@ -126,9 +126,11 @@ WHERE task_id = $1 AND state = ANY ($3)`, id, to, from, encodeError(failure), en
 }
 
 // SetInner says what a task and its subtasks are doing now.
-func SetInner(ctx context.Context, conn *pgx.Conn, id int64, inner string) error {
-	_, err := conn.Exec(ctx, `UPDATE pgdrover.subtasks SET inner_status = $2, updated_at = clock_timestamp() WHERE task_id = $1 AND finished_at IS NULL`, id, inner)
-	if err == nil {
+func SetInner(ctx context.Context, conn *pgx.Conn, id int64, inner string, of Part) error {
+	_, err := conn.Exec(ctx, `
+UPDATE pgdrover.subtasks SET inner_status = $2, updated_at = clock_timestamp()
+WHERE task_id = $1 AND finished_at IS NULL AND ($3 = 0 OR ($3 = 1) = (shard < $4))`, id, inner, int(of), StreamSubtask)
+	if err == nil && of != SchemaPart {
 		_, err = conn.Exec(ctx, `UPDATE pgdrover.tasks SET inner_status = $2, updated_at = clock_timestamp() WHERE task_id = $1`, id, inner)
 	}
 	if err != nil {
@@ -136,6 +138,21 @@ func SetInner(ctx context.Context, conn *pgx.Conn, id int64, inner string) error
 	}
 	return notify(ctx, conn, "task", id)
 }
+
+// Part is which subtasks of a task something is said of.
+type Part int
+
+// The parts of a task. A schema sync has no other; a task that moves rows has
+// the schema on the destination's shards, and streams from the source's.
+const (
+	WholeTask Part = iota
+	SchemaPart
+	StreamPart
+)
+
+// StreamSubtask is where the subtasks of streams are numbered from: the source's
+// shard behind it. Those below are shards of the destination.
+const StreamSubtask = 100_000
 
 // EndSubtask records how a shard's part of a task has ended.
 func EndSubtask(ctx context.Context, conn *pgx.Conn, id int64, shard int, to string, failure *pgerror.Error) error {
