@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -24,8 +25,8 @@ import (
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
 // moments are lines that the demonstration prints on its way, in order.
-var moments = struct{ loading, waiting, staying string }{
-	"Loading the sample shop", "admin=# WAIT 2;", "Ctrl-C here",
+var moments = struct{ loading, copying, comparing, stopped, staying string }{
+	"Loading the sample shop", "admin=# SHOW TABLE_COPIES;", "admin=# SHOW STREAMS;", "Meanwhile the customers", "Ctrl-C here",
 }
 
 // watched keeps what is written, and calls react once when it contains at.
@@ -113,20 +114,32 @@ func TestOnce(t *testing.T) {
 	}
 	nothingLeft(t, dir)
 	text := out.String()
+	const mirrorTables = 14
 	for _, want := range []string{
-		`37 tables, [0-9]{5,6} rows`,
-		`(?s)1/6 .*2/6 .*3/6 .*4/6 .*5/6 .*6/6 `,
+		`14 tables, [0-9]{6} rows`,
+		`(?s)1/9 .*2/9 .*3/9 .*4/9 .*5/9 .*6/9 .*7/9 .*8/9 .*9/9 `,
 		`(?s)admin=# SHOW DATABASES;.* prod_sharded \| +2 \| 127\.0\.0\.1 .* shop_2 `,
-		`(?s)admin=# SCHEMA_SYNC PRE prod prod_sharded all_tables;\n.*admin=# WAIT 1;\n.* 1 +\| finished `,
-		`(?s)admin=# SCHEMA_SYNC POST prod prod_sharded all_tables;\n.*admin=# WAIT 2;\n.* 2 +\| finished `,
-		`(?s)admin=# SCHEMA_SYNC CUTOVER prod prod_sharded all_tables;\n.*admin=# WAIT 3;\n.* 3 +\| finished `,
-		`(?s)admin=# SHOW TASKS;.*\(12 rows\)`,
+		`(?s)admin=# COPY_DATA prod prod_new all_tables;\n.*\n 1 +\| pgdrover_prod_to_prod_new_[0-9a-f]+_0\n.*admin=# SHOW TABLE_COPIES;\n.*\n page_views +\| (running|done) `,
+		`\n prod_to_prod_new +\| replicating \| +1 \| +14 \| +14 \| +0 \| +[0-9]{6} \|`,
+		`(?s)shop=# INSERT INTO shop\.coupons .*shop_new=# SELECT .*\n HELLO-NEW-HOUSE \| +20 \|.*Seen there [0-9]+ ms after`,
+		`(?s)\[\[sharded_tables\]\]\ndatabase = "prod_sharded"\nschema = "shop"\nname = "orders"\n.*admin=# COPY_DATA prod prod_sharded all_tables;\n.*\n 2 +\| pgdrover_prod_to_prod_sharded_[0-9a-f]+_0\n`,
+		`(?s)admin=# STOP_TASK 2;.*\n prod_to_prod_sharded +\| cancelled .*have committed [0-9]{3,} transactions.*\n 3 +\| pgdrover_prod_to_prod_sharded.*No row was copied again`,
+		`(?s)admin=# SHOW REPLICATION_SLOTS;.*\n pgdrover_prod_to_prod_sharded_[0-9a-f]+_0 +\| prod_to_prod_sharded \| +0 \| f +\| t +\|`,
+		`admin=# SHOW SCHEMA_DIFF prod prod_new;\n shard \| kind \| .*\n[-+]+\n\(0 rows\)\n`,
 		`admin=# SHOW SCHEMA_DIFF prod prod_sharded;\n shard \| kind \| .*\n[-+]+\n\(0 rows\)\n`,
 		`Nothing is left\.\n$`,
 	} {
 		if !regexp.MustCompile(want).MatchString(text) {
 			t.Errorf("the output does not match %s", want)
 		}
+	}
+	if n := len(regexp.MustCompile(`(?m)^ shop\.[a-z_]+ .* yes$`).FindAllString(text, -1)); n != 2*mirrorTables {
+		t.Errorf("%d tables are told to be the same, not twice %d", n, mirrorTables)
+	}
+	if rows := regexp.MustCompile(`(?m)^ shop\.orders +\| +([0-9]+) \| +([0-9]+) \| +([0-9]+) \| +([0-9]+) \| yes$`).FindStringSubmatch(text); rows == nil {
+		t.Error("the orders of the shards are not counted")
+	} else if slices.Contains(rows[2:], "0") || slices.Contains(rows[2:], rows[1]) {
+		t.Errorf("the orders are not spread: %q", rows[1:])
 	}
 	if strings.Contains(text, "port=6432") || strings.Contains(text, "\x1b") {
 		t.Error("the port that is taken, or a terminal's escape, is in the output")
@@ -154,7 +167,9 @@ func TestPortTaken(t *testing.T) {
 // Whatever it is doing when its context ends, nothing is left.
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
-	for name, moment := range map[string]string{"start": "Starting two", "load": moments.loading, "wait": moments.waiting} {
+	for name, moment := range map[string]string{
+		"start": "Starting two", "load": moments.loading, "copy": moments.copying, "compare": moments.comparing, "stopped": moments.stopped,
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithCancel(t.Context())
@@ -181,31 +196,82 @@ func TestStaysUpUntilShutdown(t *testing.T) {
 	case err := <-ended:
 		t.Fatalf("it ended: %v\n%s", err, out)
 	}
-	lines := regexp.MustCompile(`psql "([^"]+)"(?: -c '([^']+)')?`).FindAllStringSubmatch(out.String(), -1)
-	if len(lines) < 4 {
-		t.Errorf("%d psql lines are printed", len(lines))
+	text := out.String()
+	lines := regexp.MustCompile(`psql "([^"]+)"(?: -c '([^']+)')?`).FindAllStringSubmatch(text[strings.LastIndex(text, "All of it stays up"):], -1)
+	if len(lines) != 5 {
+		t.Fatalf("%d psql lines are printed: %q", len(lines), lines)
 	}
-	for _, line := range lines {
+	admin := lines[0][1]
+	for _, line := range lines[1:3] { // the row that is taken away, and changed
 		run(t, line[1], line[2])
 	}
-	run(t, lines[0][1], "SHUTDOWN")
+	const addresses = "addresses"
+	if row := tableIs(t, admin, addresses, "stopped"); !strings.Contains(row["hint"], `RESYNC "prod_to_prod_new" "shop"."addresses"`) ||
+		!strings.Contains(row["detail"], `"id" = 1`) || row["stopped_lsn"] == "" {
+		t.Errorf("the stopped table is %v", row)
+	}
+	run(t, admin, "RESYNC prod_to_prod_new shop.addresses")
+	tableIs(t, admin, addresses, "streaming")
+	run(t, lines[3][1], lines[3][2]) // the new table
+	tableIs(t, admin, "wishes", "streaming")
+	if rows := run(t, lines[4][1], lines[4][2]); rows[0]["count"] != "100" {
+		t.Errorf("the new table has on the destination: %v", rows)
+	}
+	for _, command := range []string{"SHOW MIRRORS", "SHOW SCHEMA_SYNC", "SHOW HELP", "STOP_TASK 1", "COPY_DATA prod prod_new all_tables", "DROP MIRROR prod_to_prod_new"} {
+		if !strings.Contains(text, "  "+command) {
+			t.Errorf("the output does not say %s", command)
+		}
+		if command == "COPY_DATA prod prod_new all_tables" {
+			pgtest.Eventually(t, "the task is stopped", func(context.Context) (bool, error) { return run(t, admin, "SHOW MIRRORS")[0]["state"] == "cancelled", nil })
+		}
+		run(t, admin, command)
+	}
+	run(t, admin, "SHUTDOWN")
 	if err := <-ended; err != nil {
 		t.Errorf("after SHUTDOWN: %v\n%s", err, out)
 	}
 	nothingLeft(t, dir)
 }
 
-func run(t *testing.T, conninfo, sql string) {
+// tableIs waits until a table of the mirror to prod_new is in a state, and gives
+// its row.
+func tableIs(t *testing.T, admin, name, state string) (found map[string]string) {
+	t.Helper()
+	pgtest.Eventually(t, name+" is "+state, func(context.Context) (bool, error) {
+		for _, row := range run(t, admin, "SHOW MIRROR prod_to_prod_new") {
+			if row["table"] == name && row["state"] == state {
+				found = row
+				return true, nil
+			}
+		}
+		return false, nil
+	})
+	return found
+}
+
+// run runs SQL and gives the rows of its last result, by the names of its columns.
+func run(t *testing.T, conninfo, sql string) (rows []map[string]string) {
 	t.Helper()
 	conn, err := pgconn.Connect(t.Context(), conninfo)
 	if err != nil {
-		t.Errorf("%s: %v", conninfo, err)
-		return
+		t.Fatalf("%s: %v", conninfo, err)
 	}
 	defer conn.Close(context.WithoutCancel(t.Context()))
-	if _, err := conn.Exec(t.Context(), sql).ReadAll(); err != nil {
-		t.Errorf("%s: %v", sql, err)
+	results, err := conn.Exec(t.Context(), sql).ReadAll()
+	if err != nil {
+		t.Fatalf("%s: %v", sql, err)
 	}
+	for _, result := range results {
+		rows = nil
+		for _, values := range result.Rows {
+			row := map[string]string{}
+			for i, field := range result.FieldDescriptions {
+				row[field.Name] = string(values[i])
+			}
+			rows = append(rows, row)
+		}
+	}
+	return rows
 }
 
 // The binary is ended by each signal at different moments.
@@ -217,8 +283,8 @@ func TestSignals(t *testing.T) {
 		code   int // -1: killed
 	}{
 		"interrupted while up":  {moments.staying, syscall.SIGINT, 0},
-		"terminated at work":    {moments.waiting, syscall.SIGTERM, 1},
-		"killed at work":        {moments.waiting, syscall.SIGKILL, -1},
+		"terminated at work":    {moments.copying, syscall.SIGTERM, 1},
+		"killed at work":        {moments.stopped, syscall.SIGKILL, -1},
 		"terminal gone at load": {moments.loading, syscall.SIGHUP, 1},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -18,6 +18,7 @@ type one struct {
 	tables  *tables
 	clock   clock
 	amounts map[int]int
+	made    int
 	source  *source
 	opts    apply.Options
 }

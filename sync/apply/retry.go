@@ -24,7 +24,8 @@ func classify(f *failure) class {
 	if f.err == nil {
 		return ofTable
 	}
-	if transientCode(f.err.Code) {
+	// The session is there: what was wrong with a message was a value in it.
+	if f.err.Code != pgerror.ProtocolViolation && transientCode(f.err.Code) {
 		return transient
 	}
 	return ofTable

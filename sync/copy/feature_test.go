@@ -37,17 +37,19 @@ INSERT INTO every_type (n, numeric_, float4_, float8_, timestamp_, timestamptz_,
 VALUES (3, ('1' || repeat('0', 131071) || '.' || repeat('7', 16383))::numeric, 3.4028235e38, 1.7976931348623157e308, '0001-01-01 00:00:00.000001 BC', '294276-12-31 23:59:59.999999+00', '5874897-12-31', repeat(E'\\\t\n', 200000), '-0.000001 s'),
        (4, 1e-16383, '-0', '-0', '-infinity', '4714-11-24 00:00:00+00 BC', '-infinity', E'\x01\x7f', '1 mon -1 day');`
 
+func everyTypeTable() string { return everyType[:strings.Index(everyType, "INSERT")] }
+func everyTypeRows() string  { return everyType[strings.Index(everyType, "INSERT"):] }
+
 func TestEveryType(t *testing.T) {
 	t.Parallel()
-	create, inserts, _ := strings.Cut(everyType, "INSERT")
 	for _, text := range []bool{false, true} {
 		for _, shards := range []int{1, 3} {
-			p := newPair(t, shards, create)
+			p := newPair(t, shards, everyTypeTable())
 			p.text = text
 			if shards > 1 {
 				p.shardBy(t, "n", "bigint")
 			}
-			p.source.Exec(t, "INSERT"+inserts)
+			p.source.Exec(t, everyTypeRows())
 			tables, _ := p.look(t)
 			if want := map[bool]copy.Format{true: copy.Text, false: copy.Binary}[text]; tables[0].Format != want {
 				t.Fatalf("the format is %v: %s", tables[0].Format, tables[0].Why)

@@ -8,12 +8,15 @@ import (
 // job is a range with what is known of its copy. The worker that has taken it
 // from the queue owns it.
 type job struct {
-	r           *Range
-	table       *tableState
-	has         []bool // by shard: the rows that belong there are recorded, or none can
-	tried       bool   // it may be recorded where has does not say so
-	rows, bytes int64  // told as progress for a copy that was committed
+	r     *Range
+	table *tableState
+	has   []bool // by shard: the rows that belong there are recorded, or none can
+	tried bool   // it may be recorded where has does not say so
+	read  size   // by the last attempt that read all of it
+	told  size   // as progress
 }
+
+type size struct{ rows, bytes int64 }
 
 // tablePhase is where a table is. See tableState.to for what may follow what.
 type tablePhase byte

@@ -127,8 +127,19 @@ func passes(err error) bool {
 
 // attempt copies a range to the shards that do not have it.
 func (w *worker) attempt(ctx context.Context, j *job) error {
-	if err := w.look(ctx, j); err != nil || j.complete() {
+	progress := func(rows, bytes int64) {
+		if w.c.o.Progress != nil {
+			w.c.o.Progress(j.r, rows, bytes)
+		}
+	}
+	if err := w.look(ctx, j); err != nil {
 		return err
+	}
+	if j.complete() {
+		// It was committed, though we did not see that.
+		progress(j.read.rows-j.told.rows, j.read.bytes-j.told.bytes)
+		j.told = j.read
+		return nil
 	}
 	t := &transfer{r: j.r, check: checkUnchanged(j.r.Relation) + "; " + rollbackToSavepoint}
 	var err error
@@ -152,13 +163,8 @@ func (w *worker) attempt(ctx context.Context, j *job) error {
 			t.routes[shard] = to
 		}
 	}
-	progress := func(rows, bytes int64) {
-		if w.c.o.Progress != nil {
-			w.c.o.Progress(j.r, rows, bytes)
-		}
-	}
-	progress(-j.rows, -j.bytes)
-	j.rows, j.bytes = 0, 0
+	progress(-j.told.rows, -j.told.bytes)
+	j.told = size{}
 	t.progress = progress
 	if err = t.run(ctx); err == nil {
 		if err = w.checkRewritten(ctx, j.r, t.answer.rows); err != nil {
@@ -171,7 +177,7 @@ func (w *worker) attempt(ctx context.Context, j *job) error {
 		progress(-t.rows, -t.bytes)
 		return w.explain(ctx, j, err)
 	}
-	j.rows, j.bytes = t.rows, t.bytes
+	j.told = j.read
 	return nil
 }
 
@@ -274,7 +280,7 @@ func suitable(server config.Server, a *answer) error {
 
 // commit records the range on each shard and commits it there.
 func (w *worker) commit(ctx context.Context, j *job, t *transfer) error {
-	j.tried = true
+	j.tried, j.read = true, size{t.rows, t.bytes}
 	failures := make([]error, len(t.targets))
 	var all sync.WaitGroup
 	for i, to := range t.targets {

@@ -101,6 +101,11 @@ func (j *copyData) run(ctx context.Context) error {
 			return err
 		}
 	}
+	if !j.copies() && !j.req.StreamOnly {
+		if err := j.endSchema(ctx, nil); err != nil {
+			return err
+		}
+	}
 	snapshots, err := j.slots(ctx)
 	defer func() {
 		for _, s := range snapshots {

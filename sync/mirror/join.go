@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -178,7 +179,14 @@ func (j *copyData) giveUp(ctx context.Context, parts []*part, err error) error {
 
 // copyParts copies the rows, each part in the snapshot of its own slot.
 func (j *copyData) copyParts(ctx context.Context, parts []*part) error {
+	// Before the tables are marked as begun: whether what they hold may be removed
+	// depends on what they were.
+	if err := j.clearMissing(ctx); err != nil {
+		return err
+	}
 	for _, p := range parts {
+		missing := namesOf(p.source.missing())
+		p.keys = slices.DeleteFunc(p.keys, func(key tableKey) bool { return !missing[key.table] })
 		made, err := p.source.export(ctx, p.slot(), false)
 		if err != nil {
 			return err
@@ -192,9 +200,6 @@ func (j *copyData) copyParts(ctx context.Context, parts []*part) error {
 		if err := j.tables.set(ctx, TableCopying, func(t *state.Table) { t.Part = p.name }, p.keys...); err != nil {
 			return err
 		}
-	}
-	if err := j.clearMissing(ctx); err != nil {
-		return err
 	}
 	group, copying := errgroup.WithContext(ctx)
 	for _, p := range parts {

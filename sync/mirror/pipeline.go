@@ -215,7 +215,6 @@ func (t *pipelineTables) Find(ctx context.Context, relation *stream.Relation) (*
 // Stop records that a table cannot go on.
 func (t *pipelineTables) Stop(ctx context.Context, table catalog.Name, failure *pgerror.Error, at stream.LSN, _ uint32) error {
 	p := t.pipeline
-	p.source.job.manager.log.Error("table stopped", "mirror", p.source.job.pair.mirror, "table", table.String(), "lsn", at.String(), "sqlstate", failure.Code, "error", failure.Message, "detail", failure.Detail)
 	return p.source.job.tables.stop(ctx, tableKey{p.source.number, table}, withWayOut(failure, p.source.job.pair.mirror, table), at)
 }
 

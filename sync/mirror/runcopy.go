@@ -19,14 +19,16 @@ func (s *sourceShard) runCopier(ctx context.Context, in *snapshot, tables []*tab
 		return err
 	}
 	general := s.job.config.General
-	ranges := tablecopy.Plan(tables, tablecopy.PlanOptions{Workers: general.ReshardingParallelCopies, VersionNum: version})
+	sources, closed := s.readers(ctx, in)
+	defer closed()
+	ranges := tablecopy.Plan(tables, tablecopy.PlanOptions{Workers: general.ReshardingParallelCopies * len(sources), VersionNum: version})
 	if err := s.beginCopy(ctx, in, tables, ranges); err != nil {
 		return err
 	}
 	outcomes := &copyOutcomes{source: s, in: in, through: through, context: context.WithoutCancel(ctx)}
 	copier := tablecopy.New(tables, ranges, tablecopy.Options{
 		Mirror: s.job.pair.mirror, SourceShard: s.number, Destinations: s.job.pair.destination,
-		Sources:  []tablecopy.Source{{Server: s.server, Snapshot: in.name, LSN: in.at, Workers: general.ReshardingParallelCopies}},
+		Sources:  sources,
 		Attempts: general.ReshardingCopyRetryMaxAttempts, MinDelay: general.ReshardingCopyRetryMinDelay, Logger: s.job.manager.log,
 		Progress: outcomes.progress, RangeDone: outcomes.rangeDone, TableDone: outcomes.tableDone, TableFailed: outcomes.tableFailed,
 	})

@@ -54,10 +54,12 @@ func (m *Manager) mirrorRows(ctx context.Context, conn *pgx.Conn) ([]MirrorRow, 
 	out := make([]MirrorRow, len(mirrors))
 	for i, mirror := range mirrors {
 		row := MirrorRow{Name: mirror.Name, Source: mirror.Source, Destination: mirror.Destination, Publication: mirror.Publication, CreatedAt: mirror.CreatedAt, State: "idle"}
+		runs := false
 		for k := range tasks { // the newest first
 			if tasks[k].Mirror == mirror.Name {
 				t := m.fromRow(&tasks[k])
 				row.Task, row.State, row.Error = t.ID, string(t.State), t.Error
+				runs = !t.State.Ended()
 				if t.State == Running && t.Inner != "" {
 					row.State = t.Inner
 				}
@@ -67,7 +69,12 @@ func (m *Manager) mirrorRows(ctx context.Context, conn *pgx.Conn) ([]MirrorRow, 
 		row.addTables(tables)
 		for _, s := range streams {
 			if s.Mirror == mirror.Name {
-				row.addStream(tellStream(s))
+				told := tellStream(s)
+				if !runs {
+					// What was true when it stopped says nothing of now.
+					told.LagBytes, told.Lag, told.TransactionsPerSec, told.RowsPerSec = nil, nil, 0, 0
+				}
+				row.addStream(told)
 			}
 		}
 		out[i] = row

@@ -28,6 +28,11 @@ var (
 	// ErrPublicationMissing means that a publication is not there, or was not at
 	// the position that is being read.
 	ErrPublicationMissing = errors.New("the publication does not exist")
+	// ErrInProgress means that the server cannot decode a transaction that is in
+	// progress; at its commit it can: Open again without Options.Streaming. It
+	// happens when one transaction alters a table, takes that back with a
+	// savepoint, and alters it again.
+	ErrInProgress = errors.New("a transaction in progress cannot be decoded")
 )
 
 // because makes an error with one of the above as its cause.
@@ -79,6 +84,13 @@ func whileStreaming(o *Options, err *pgconn.PgError, at LSN) error {
 		e := because(ErrSlotLost, err.Code, "stream from %s: %s", where, err.Message).
 			WithDetail("The slot %q was being read at %s.", o.Slot, at).
 			WithHint("look into the server's log; if write-ahead log is missing, the tables have to be copied again from a new slot")
+		e.Cause = errors.Join(e.Cause, err)
+		return e
+	}
+	if o.Streaming && strings.HasPrefix(err.Code, "XX") {
+		e := because(ErrInProgress, err.Code, "stream from %s: %s", where, err.Message).
+			WithDetail("The slot %q was being read at %s.", o.Slot, at).
+			WithHint("it is tried again with transactions in progress left out until they are committed; if it happens again, look into that server's log")
 		e.Cause = errors.Join(e.Cause, err)
 		return e
 	}

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/pgdrover/pgdrover/config"
 	"github.com/pgdrover/pgdrover/integration/pgtest"
+	"github.com/pgdrover/pgdrover/pgcluster"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
@@ -176,4 +178,25 @@ func values(t Tuple) string {
 		t = rest
 	}
 	return "(" + strings.Join(parts, ",") + ")"
+}
+
+func installationOf(major int) pgcluster.Installation { return pgcluster.Installation{Major: major} }
+
+// syncBuffer is a buffer for what several goroutines write.
+type syncBuffer struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.text = append(b.text, p...)
+	return len(p), nil
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return string(b.text)
 }

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pgdrover/pgdrover/integration/pgtest"
+	"github.com/pgdrover/pgdrover/pgerror"
 )
 
 // received is a transaction as a test compares it.
@@ -78,9 +80,10 @@ func TestTransactionsInProgress(t *testing.T) {
 			// A shape that only the transaction itself ever sees, and one that stays.
 			{"e", "BEGIN"}, {"e", "SAVEPOINT s1"}, {"e", "ALTER TABLE w ADD gone int DEFAULT 1"}, {"e", "INSERT INTO w SELECT i, 'three columns' FROM generate_series(1000, 3000) i"},
 			{"e", "ROLLBACK TO s1"}, {"e", "INSERT INTO w SELECT i, 'two columns' FROM generate_series(4000, 6000) i"},
-			{"e", "ALTER TABLE w ADD stays int DEFAULT 2"}, {"e", "INSERT INTO w SELECT i, 'three again' FROM generate_series(7000, 9000) i"},
-			{"e", "SELECT pg_logical_emit_message(true, 'in', repeat('m', 1000))"}, {"e", "UPDATE w SET v = v || '!' WHERE id > 8000"}, {"e", "COMMIT"},
-			{"c", "INSERT INTO w VALUES (5, 'after e', 3)"},
+			{"e", "SELECT pg_logical_emit_message(true, 'in', repeat('m', 1000))"}, {"e", "UPDATE w SET v = v || '!' WHERE id > 5000"}, {"e", "COMMIT"},
+			{"k", "BEGIN"}, {"k", "INSERT INTO w SELECT i, 'two columns' FROM generate_series(10000, 12000) i"}, {"k", "ALTER TABLE w ADD stays int DEFAULT 2"},
+			{"k", "INSERT INTO w SELECT i, 'three columns' FROM generate_series(13000, 15000) i"}, {"k", "COMMIT"},
+			{"c", "INSERT INTO w VALUES (5, 'after k', 3)"},
 			{"b", "COMMIT"}, {"a", "COMMIT"},
 			{"f", "BEGIN"}, {"f", many(80000, 3000)}, {"f", "TRUNCATE t"}, {"f", many(90000, 5)}, {"f", "PREPARE TRANSACTION 'two_phase_" + d.Name + "'"},
 			{"c", "INSERT INTO u VALUES (6, 'before commit prepared')"},
@@ -99,8 +102,9 @@ func TestTransactionsInProgress(t *testing.T) {
 		}
 		wanted := []string{
 			"1: I u N(2,small one in between)",
-			"4998: I w N(4000,two columns)",
-			"1: I w N(5,after e,3)",
+			"3002: I w N(4000,two columns)",
+			"4002: I w N(10000,two columns)",
+			"1: I w N(5,after k,3)",
 			"1502: I u N(1,before)",
 			"1510: I t N(10000,1000010000…250)",
 			"1: I u N(6,before commit prepared)",
@@ -144,4 +148,32 @@ func summarize(transactions []received) []string {
 		out = append(out, fmt.Sprintf("%d: %s", len(tx.Changes), tx.Changes[0]))
 	}
 	return out
+}
+
+// A table that is altered, put back with a savepoint and altered again cannot be
+// decoded by servers while the transaction is in progress, only when it is
+// committed: what to do then is told by a kind of its own.
+func TestAlterAbortAlter(t *testing.T) {
+	onMajors(t, func(t *testing.T, c *pgtest.Cluster) {
+		d, slot := source(t, c, `CREATE TABLE w (id int PRIMARY KEY, v text); CREATE TABLE done (i int PRIMARY KEY)`)
+		d.Exec(t, "ALTER DATABASE "+pgtest.Quote(d.Name)+" SET logical_decoding_work_mem = '64kB'")
+		steps(t, d, [][2]string{
+			{"e", "BEGIN"}, {"e", "SAVEPOINT s1"}, {"e", "ALTER TABLE w ADD gone int DEFAULT 1"}, {"e", "INSERT INTO w SELECT i, 'three columns' FROM generate_series(1000, 3000) i"},
+			{"e", "ROLLBACK TO s1"}, {"e", "INSERT INTO w SELECT i, 'two columns' FROM generate_series(4000, 6000) i"}, {"e", "ALTER TABLE w ADD stays int DEFAULT 2"}, {"e", "COMMIT"},
+			{"e", "INSERT INTO done VALUES (1)"},
+		})
+		o := options(t, d, slot)
+		o.Streaming = true
+		r := openReader(t, o)
+		if err := failure(t, r); !errors.Is(err, ErrInProgress) || pgerror.From(err).Hint == "" {
+			t.Errorf("in progress: %v", err)
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+		o.Streaming = false
+		if got := summarize(readUntil(t, openReader(t, o))); len(got) != 1 || got[0] != "2001: I w N(4000,two columns)" {
+			t.Errorf("at commit: %q", got)
+		}
+	})
 }

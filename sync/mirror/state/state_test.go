@@ -141,7 +141,7 @@ func TestTaskGoesItsWay(t *testing.T) {
 	if task.State != "failed" || task.FinishedAt == nil || task.Inner != "" || !cmp.Equal(task.Error, want) {
 		t.Errorf("the task ended as %s with %#v, want %#v", task.State, task.Error, want)
 	}
-	if sub := task.Subtasks[1]; sub.State != "failed" || !cmp.Equal(sub.Error, want) || task.Subtasks[0].State != "running" {
+	if sub := task.Subtasks[1]; sub.State != "failed" || !cmp.Equal(sub.Error, want) || task.Subtasks[0].State != "failed" {
 		t.Errorf("its subtasks ended as %+v", task.Subtasks)
 	}
 	if _, ok, err := FindTask(t.Context(), conn, 4711); ok || err != nil {

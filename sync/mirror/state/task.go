@@ -122,6 +122,14 @@ WHERE task_id = $1 AND state = ANY ($3)`, id, to, from, encodeError(failure), en
 	if err != nil {
 		return false, fmt.Errorf("record task %d as %s: %w", id, to, err)
 	}
+	if ended && tag.RowsAffected() == 1 {
+		// Parts that have not told their end ended with the whole.
+		if _, err := conn.Exec(ctx, `
+UPDATE pgdrover.subtasks SET state = $2, inner_status = '', updated_at = clock_timestamp(), finished_at = clock_timestamp()
+WHERE task_id = $1 AND finished_at IS NULL`, id, to); err != nil {
+			return false, fmt.Errorf("record the parts of task %d as %s: %w", id, to, err)
+		}
+	}
 	return tag.RowsAffected() == 1, notify(ctx, conn, "task", id)
 }
 
