@@ -45,8 +45,12 @@ func openPlain(ctx context.Context, server config.Server, cfg *pgx.ConnConfig) (
 
 // settings gives the statements that pin a session's settings.
 func settings(conn *pgconn.PgConn) string {
-	if version(conn) >= 17 {
-		return pinned + "SET transaction_timeout = 0;\n"
+	sql := pinned
+	if version(conn) >= 14 {
+		sql += "SET idle_session_timeout = 0;\n"
 	}
-	return pinned
+	if version(conn) >= 17 {
+		sql += "SET transaction_timeout = 0;\n"
+	}
+	return sql
 }

@@ -42,7 +42,9 @@ func (s *sourceShard) measure() (state.Stream, bool) {
 		return state.Stream{}, false
 	}
 	if s.live == nil {
-		return s.stream, true
+		row := s.stream
+		row.ServerLSN, row.LagSeconds, row.TransactionsPerSecond, row.RowsPerSecond = 0, nil, 0, 0 // not known while nothing is read
+		return row, true
 	}
 	s.live.measure(&s.stream)
 	row := s.stream

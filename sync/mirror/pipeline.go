@@ -139,8 +139,7 @@ func (p *pipeline) lost(server config.Server, at, confirmed stream.LSN) error {
 	job := p.source.job
 	return pgerror.New(pgerror.ObjectNotInPrerequisiteState, "%s has lost transactions that it had applied", connect.Place(server)).
 		WithDetail("It is at %s of the source; slot %q was confirmed up to %s. This happens when the destination is restored from a backup, or fails over to a standby that was behind.", at, p.slot, confirmed).
-		WithHint("the rows have to be copied again: DROP MIRROR %s; then COPY_DATA %s %s %s;", dump.QuoteIdent(job.pair.mirror),
-			dump.QuoteIdent(job.req.Source), dump.QuoteIdent(job.req.Destination), dump.QuoteIdent(job.req.Publication))
+		WithHint("%s", job.copyAgain())
 }
 
 func (p *pipeline) recorded(ctx context.Context, server config.Server) (stream.LSN, error) {
@@ -155,7 +154,7 @@ func (p *pipeline) recorded(ctx context.Context, server config.Server) (stream.L
 	}
 	if !ok {
 		return 0, pgerror.New(pgerror.ObjectNotInPrerequisiteState, "%s has no record of where mirror %q is", connect.Place(server), p.mirror).
-			WithHint("was a shard added, or the schema pgdrover dropped there? The rows have to be copied again: DROP MIRROR %s; then COPY_DATA", dump.QuoteIdent(p.source.job.pair.mirror))
+			WithHint("was a shard added, or the schema pgdrover dropped there? If so, %s", p.source.job.copyAgain())
 	}
 	return at, nil
 }
@@ -207,6 +206,8 @@ func (t *pipelineTables) Find(ctx context.Context, relation *stream.Relation) (*
 		return nil, err
 	}
 	if misfit != nil {
+		p.source.job.manager.log.Error("a table is stopped", "table", name.String(), "sqlstate", misfit.Code, "error", misfit.Message, "detail", misfit.Detail)
+		p.source.job.manager.metrics.TableStop(p.source.job.pair.mirror, p.source.number)
 		return nil, p.source.job.tables.stop(ctx, key, withWayOut(misfit, p.source.job.pair.mirror, name), from)
 	}
 	return target, nil
@@ -311,7 +312,7 @@ func (s *sourceShard) slotState(ctx context.Context, name string) (stream.SlotSt
 		err = pgerror.New(pgerror.UndefinedObject, "slot %q is not on %s", name, connect.Place(s.server))
 	}
 	if err == nil {
-		err = usable(there, s.server)
+		err = s.job.usable(there, s.server)
 	}
 	return there, err
 }

@@ -117,15 +117,22 @@ func (s *sourceShard) givenSlot(ctx context.Context, conn *pgx.Conn, name string
 
 // adopt takes a slot that exists: changes are applied from its position on.
 func (s *sourceShard) adopt(ctx context.Context, there stream.SlotState, id string) error {
-	if err := usable(there, s.server); err != nil {
+	if err := s.job.usable(there, s.server); err != nil {
 		return err
 	}
 	s.stream = state.Stream{MirrorID: s.job.journal.mirrorID, Shard: s.number, Slot: there.Name, SystemID: id}
 	return s.planned(ctx, there.ConfirmedFlushLSN)
 }
 
+// copyAgain is how a mirror begins anew on tables that hold rows.
+func (j *copyData) copyAgain() string {
+	mirror := dump.QuoteIdent(j.pair.mirror)
+	return fmt.Sprintf("the rows have to be copied again: DROP MIRROR %s; COPY_DATA %s %s %s; and, as the tables hold rows, RESYNC %s;", mirror,
+		dump.QuoteIdent(j.req.Source), dump.QuoteIdent(j.req.Destination), dump.QuoteIdent(j.req.Publication), mirror)
+}
+
 // usable refuses a slot from which the changes cannot be read.
-func usable(there stream.SlotState, server config.Server) error {
+func (j *copyData) usable(there stream.SlotState, server config.Server) error {
 	switch {
 	case there.Plugin != "pgoutput":
 		return pgerror.New(pgerror.InvalidParameterValue, "slot %q of %s has the plugin %q", there.Name, connect.Place(server), there.Plugin).
@@ -133,7 +140,7 @@ func usable(there stream.SlotState, server config.Server) error {
 	case there.Lost != "":
 		return pgerror.New(pgerror.ObjectNotInPrerequisiteState, "slot %q of %s can give no more changes: %s", there.Name, connect.Place(server), there.Lost).
 			WithDetail("Write-ahead log that the mirror needs from %s on was removed.", there.ConfirmedFlushLSN).
-			WithHint("the rows have to be copied again: DROP MIRROR, then COPY_DATA. Raise max_slot_wal_keep_size on the source before")
+			WithHint("raise max_slot_wal_keep_size on the source; then %s", j.copyAgain())
 	}
 	return nil
 }
@@ -215,8 +222,7 @@ func (s *sourceShard) export(ctx context.Context, name string, temporary bool) (
 // began with, and that it still has what is needed.
 func (s *sourceShard) checkSlot(ctx context.Context, conn *pgx.Conn, id string) error {
 	where := connect.Place(s.server)
-	again := fmt.Sprintf("the rows have to be copied again: DROP MIRROR %s; then COPY_DATA %s %s %s;", dump.QuoteIdent(s.job.pair.mirror),
-		dump.QuoteIdent(s.job.req.Source), dump.QuoteIdent(s.job.req.Destination), dump.QuoteIdent(s.job.req.Publication))
+	again := s.job.copyAgain()
 	if s.stream.SystemID != "" && id != "" && s.stream.SystemID != id {
 		return pgerror.New(pgerror.ObjectNotInPrerequisiteState, "%s is another cluster than the one that mirror %q began with", where, s.job.pair.mirror).
 			WithDetail("Its system identifier is %s, that of the mirror's source is %s.", id, s.stream.SystemID).
@@ -231,7 +237,7 @@ func (s *sourceShard) checkSlot(ctx context.Context, conn *pgx.Conn, id string) 
 			WithDetail("Changes since %s can no longer be had. A slot is lost when it is dropped, and when the source fails over to a standby that does not have it.", s.stream.ConfirmedLSN).
 			WithHint("%s", again)
 	}
-	return usable(there, s.server)
+	return s.job.usable(there, s.server)
 }
 
 // dropParts removes the slots of tables that were to join when an earlier run
