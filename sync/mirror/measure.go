@@ -81,14 +81,24 @@ func (p *pipeline) measure(row *state.Stream) {
 	if !newest.IsZero() {
 		row.LastCommit = &newest
 	}
-	lag := p.lag(row, newest)
-	row.LagSeconds = &lag
+	row.LagSeconds = p.lag(row, newest)
 }
 
-// lag is how old, in seconds, what is applied is: 0 when nothing waits.
-func (p *pipeline) lag(row *state.Stream, newest time.Time) float64 {
-	if row.AppliedLSN >= row.ServerLSN || p.reader.Stats().QueuedBytes == 0 && row.AppliedLSN >= row.ReceivedLSN || newest.IsZero() {
-		return 0
+// idleBytes is how far behind the end of the source's log a stream may be that
+// has nothing to apply: what the server writes for itself, and what it has not
+// told yet.
+const idleBytes = 1 << 20
+
+// lag is how old, in seconds, what is applied is: 0 when nothing waits, nil when
+// something does and nothing was applied yet to tell from.
+func (p *pipeline) lag(row *state.Stream, newest time.Time) *float64 {
+	var lag float64
+	switch {
+	case p.reader.Stats().QueuedBytes == 0 && row.AppliedLSN >= row.ReceivedLSN && row.AppliedLSN+idleBytes >= row.ServerLSN:
+	case newest.IsZero():
+		return nil
+	default:
+		lag = max(0, time.Since(newest).Seconds())
 	}
-	return max(0, time.Since(newest).Seconds())
+	return &lag
 }

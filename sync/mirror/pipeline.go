@@ -230,7 +230,10 @@ func withWayOut(e *pgerror.Error, mirror string, table catalog.Name) *pgerror.Er
 	case out.Hint == "":
 		out.Hint = "when the reason is gone: " + command + " copies the table again while the others go on"
 	default:
-		out.Hint = strings.TrimRight(out.Hint, ".") + " Then " + command + " copies the table again"
+		if !strings.HasSuffix(out.Hint, ";") && !strings.HasSuffix(out.Hint, ".") {
+			out.Hint += "."
+		}
+		out.Hint += " Then " + command + " copies the table again"
 	}
 	return &out
 }
