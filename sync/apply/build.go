@@ -160,6 +160,9 @@ func (b *builder) updates(s *script, w *window, class int32) {
 		}
 	}
 	rows := b.collect(s, w, columns, true)
+	if rows == 0 && len(b.left) >= setRows {
+		b.updateValues(s, w, rowSet{columns: columns}, given, set)
+	}
 	if rows > 0 {
 		r := rowSet{columns: columns, byText: b.byText(t, columns)}
 		key := statementKey{kind: updateSet, set: given.key(), byText: r.byText.key()}

@@ -87,7 +87,7 @@ func (a *Applier) next(ctx context.Context, source Source, at *stream.LSN) (*str
 func (a *Applier) put(ctx context.Context, tx *stream.Transaction) error {
 	it := &item{tx: tx}
 	it.holders.Store(int32(len(a.workers)))
-	it.targets = &resolution{resolver: a.resolver, shards: len(a.workers), finalLSN: tx.FinalLSN, stopped: a.stops.snapshot()}
+	it.targets = &resolution{resolver: a.resolver, shards: len(a.workers), finalLSN: tx.FinalLSN}
 	if !tx.Mark() && tx.Spool == nil {
 		if err := a.routeAll(ctx, it); err != nil {
 			tx.Release()
@@ -122,8 +122,9 @@ func (a *Applier) routeAll(ctx context.Context, it *item) error {
 		if !single {
 			parts = make([][]*stream.Change, len(a.workers))
 		}
+		stopped := a.stops.snapshot()
 		err := it.tx.Each(func(c *stream.Change) error {
-			return it.targets.route(c, func(to int, c *stream.Change) error {
+			return it.targets.route(c, stopped, func(to int, c *stream.Change) error {
 				switch {
 				case single:
 				case to == everyShard:
@@ -145,7 +146,6 @@ func (a *Applier) routeAll(ctx context.Context, it *item) error {
 		if err := a.stopUnroutable(ctx, u, it); err != nil {
 			return err
 		}
-		it.targets = &resolution{resolver: a.resolver, shards: len(a.workers), finalLSN: it.tx.FinalLSN, stopped: a.stops.snapshot()}
 	}
 }
 

@@ -42,8 +42,8 @@ func (i *item) rows(shard int) int {
 }
 
 // each gives the changes of one shard in order. Those of a spooled transaction
-// are valid until yield returns.
-func (i *item) each(shard int, yield func(*stream.Change) error) error {
+// are valid until yield returns; those of tables in stopped may be left out.
+func (i *item) each(shard int, stopped []stopped, yield func(*stream.Change) error) error {
 	if i.parts != nil {
 		for _, c := range i.parts[shard] {
 			if err := yield(c); err != nil {
@@ -58,7 +58,7 @@ func (i *item) each(shard int, yield func(*stream.Change) error) error {
 	i.reading.Lock()
 	defer i.reading.Unlock()
 	return i.tx.Spool.Each(func(c *stream.Change) error {
-		return i.targets.route(c, func(to int, c *stream.Change) error {
+		return i.targets.route(c, stopped, func(to int, c *stream.Change) error {
 			if to == shard || to == everyShard {
 				return yield(c)
 			}

@@ -50,7 +50,7 @@ func (w *worker) largeOnce(ctx context.Context, it *item) error {
 		ch = w.newChunk()
 		return nil
 	}
-	err := it.each(w.shard, func(c *stream.Change) error {
+	err := it.each(w.shard, stopped, func(c *stream.Change) error {
 		return w.change(it, c, stopped, func(t *Target, truncate []entry) error {
 			if w.discard = w.discard || w.queue.discarded(); w.discard {
 				return errStopped

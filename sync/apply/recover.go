@@ -94,21 +94,13 @@ func (w *worker) resume(ctx context.Context, flights []*flight) error {
 		}
 	}
 	w.restart()
-	return w.refoldOpen()
+	return nil
 }
 
 // restart gives the session to an executor again.
 func (w *worker) restart() {
 	w.submitted = w.committed
 	w.exec = startExecutor(w.session)
-}
-
-// refoldOpen makes the group that is being filled again if it has become stale.
-func (w *worker) refoldOpen() error {
-	if !w.stale(w.open) || len(w.open.items) == 0 {
-		return nil
-	}
-	return w.refold(w.open)
 }
 
 // rollback takes back the whole transaction, or what came behind the last

@@ -86,15 +86,15 @@ type resolution struct {
 	resolver *resolver
 	shards   int
 	finalLSN stream.LSN
-	stopped  []stopped // when the transaction was taken
 
 	last atomic.Pointer[resolved] // most changes are of the same relation as the one before
 	mu   sync.Mutex
 	all  []*resolved
 }
 
-// resolve finds the target of a relation. That of one whose changes are left
-// out is nil; what is left out is so for the whole transaction.
+// resolve finds the target of a relation. It is nil for one whose changes are
+// left out: by Find, or by its gate. Tables that were stopped are others' to
+// leave out.
 func (n *resolution) resolve(relation *stream.Relation) (*resolved, error) {
 	if l := n.last.Load(); l != nil && l.relation == relation {
 		return l, nil
@@ -111,7 +111,7 @@ func (n *resolution) resolve(relation *stream.Relation) (*resolved, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f.target != nil && (n.finalLSN < f.target.From || holds(n.stopped, f, n.finalLSN)) {
+	if f.target != nil && n.finalLSN < f.target.From {
 		f = &resolved{relation: relation}
 	}
 	n.all = append(n.all, f)

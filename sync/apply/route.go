@@ -1,6 +1,8 @@
 package apply
 
 import (
+	"slices"
+
 	"github.com/pgdrover/pgdrover/pgerror"
 	"github.com/pgdrover/pgdrover/sync/shard"
 	"github.com/pgdrover/pgdrover/sync/stream"
@@ -19,11 +21,18 @@ type unroutable struct {
 func (u *unroutable) Error() string { return u.err.Error() }
 func (u *unroutable) Unwrap() error { return u.err }
 
+// keep copies a change that may be of a spooled transaction.
+func keep(c *stream.Change) *stream.Change {
+	out := *c
+	out.Old, out.New = slices.Clone(c.Old), slices.Clone(c.New)
+	return &out
+}
+
 // route gives a change to the shards it belongs to. An UPDATE that moves a row
 // becomes a DELETE on one shard and an INSERT on another; these are new changes,
 // valid as long as the one they are made of. Changes that are left out are not
-// given.
-func (n *resolution) route(c *stream.Change, emit func(shard int, c *stream.Change) error) error {
+// given, nor are those of tables in stopped.
+func (n *resolution) route(c *stream.Change, stopped []stopped, emit func(shard int, c *stream.Change) error) error {
 	switch c.Kind {
 	case stream.Truncate:
 		for _, relation := range c.Truncated.Relations {
@@ -40,13 +49,16 @@ func (n *resolution) route(c *stream.Change, emit func(shard int, c *stream.Chan
 	if err != nil || f.target == nil {
 		return err
 	}
+	if len(stopped) > 0 && holds(stopped, f, n.finalLSN) {
+		return nil
+	}
 	t := f.target
 	if t.key == nil || n.shards == 1 {
 		return emit(everyShard, c)
 	}
 	to, err := t.shardsOf(c)
 	if err != nil {
-		return &unroutable{target: t, change: c, err: pgerror.From(err)}
+		return &unroutable{target: t, change: keep(c), err: pgerror.From(err)}
 	}
 	if to.before == to.after {
 		return emit(to.after, c)
@@ -56,7 +68,7 @@ func (n *resolution) route(c *stream.Change, emit func(shard int, c *stream.Chan
 		image, complete = overlay(c.New, c.Old)
 	}
 	if !complete {
-		return &unroutable{target: t, change: c, err: pgerror.New(pgerror.ObjectNotInPrerequisiteState,
+		return &unroutable{target: t, change: keep(c), err: pgerror.New(pgerror.ObjectNotInPrerequisiteState,
 			"a row of %s moves from shard %d to shard %d, but the stream leaves out its unchanged TOASTed values", t, to.before, to.after).
 			WithHint("On the source: ALTER TABLE %s REPLICA IDENTITY FULL;", t.quotedSource())}
 	}

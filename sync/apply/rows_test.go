@@ -121,8 +121,12 @@ ALTER TABLE t REPLICA IDENTITY FULL; UPDATE t SET i = NULL; CREATE INDEX ON t (n
 	}
 	near := row("1.0", "NaN", `{"a":1}`, "(1,2)", "x")
 	o.apply(o.clock.tx(
-		del(r, row("1.00", "NaN", `{"a":1}`, "(1,2)", "x")...), // not the near equals
-		updOld(r, near, with(7, near)...),                      // one of two
+		updOld(r, row("0", "-0", `{"a": 1}`, "(3,4)", "y"), row("0", "-0", `{"a": 1}`, "(3,4)", "y")...),
+		del(r, row("1.00", "NaN", `{"a":1}`, "(1,2)", "x")...), // not its near equals
+	))
+	o.wantRows("SELECT n FROM t WHERE n = 1", "1.0", "1.0")
+	o.apply(o.clock.tx(
+		updOld(r, near, with(7, near)...), // one of two
 		del(r, nulls...),
 		updOld(r, row("0", "-0", `{"a": 1}`, "(3,4)", "y"), with(9, row("0", "-0", `{"a": 1}`, "(3,4)", "y"))...),
 		ins(r, nulls...),

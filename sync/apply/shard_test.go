@@ -8,6 +8,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/pgdrover/pgdrover/config"
+	"github.com/pgdrover/pgdrover/sync/shard"
+
 	"github.com/pgdrover/pgdrover/integration/pgtest"
 	"github.com/pgdrover/pgdrover/sync/apply"
 	"github.com/pgdrover/pgdrover/sync/stream"
@@ -212,5 +215,45 @@ func TestSlowestShardDecides(t *testing.T) {
 	}
 	if got := s.source.lastConfirmed(); got != s.clock.lsn+50 {
 		t.Errorf("%s is confirmed", got)
+	}
+}
+
+// bigintKey routes a bigint column k of a table over three shards.
+func bigintKey(t testing.TB, table string) *shard.Key {
+	t.Helper()
+	router, err := shard.NewRouter(&config.Config{ShardedTables: []config.ShardedTable{{Database: "prod", Name: table, Column: "k", DataType: "bigint"}}}, "prod", 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := router.Table("public", table, []shard.Column{{Name: "k", Type: 20, TypeName: "bigint"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func shardKeys(t testing.TB, names ...string) map[string]*shard.Key {
+	keys := map[string]*shard.Key{}
+	for _, n := range names {
+		keys[n] = bigintKey(t, n)
+	}
+	return keys
+}
+
+func shardOf(t testing.TB, k int64) int {
+	t.Helper()
+	n, err := bigintKey(t, "t").Shard(shard.Text, []byte(fmt.Sprint(k)), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// movedTo is a key on another shard than k.
+func movedTo(t testing.TB, k int64) int {
+	for i := k + 1; ; i++ {
+		if shardOf(t, i) != shardOf(t, k) {
+			return int(i)
+		}
 	}
 }

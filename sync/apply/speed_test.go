@@ -3,12 +3,15 @@ package apply_test
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/pgdrover/pgdrover/integration/pgtest"
+	"github.com/pgdrover/pgdrover/sync/apply"
 )
 
 const speedDDL = `
@@ -96,4 +99,56 @@ func cpuOf(b *testing.B, pid int32) time.Duration {
 	_, _ = fmt.Sscan(f[11], &u)
 	_, _ = fmt.Sscan(f[12], &s)
 	return time.Duration(u+s) * 10 * time.Millisecond
+}
+
+// BenchmarkArrays updates rows with an array, which unnest would take apart.
+func BenchmarkArrays(b *testing.B) {
+	const ddl = "CREATE TABLE t (id int PRIMARY KEY, a int[], n int, v text); INSERT INTO t SELECT i, ARRAY[1, 2, 3], 0, 'some text' FROM generate_series(1, 200000) i"
+	c := pgtest.Start(b, pgtest.Options{Settings: map[string]string{"shared_buffers": "512MB", "max_wal_size": "8GB"}})
+	for b.Loop() {
+		src := c.CreateDatabase(b)
+		src.Exec(b, ddl)
+		dst := destination(b, c, ddl)
+		p := newPair(b, src, true)
+		p.to(dst)
+		src.Exec(b, "UPDATE t SET n = n + 1")
+		l := p.start()
+		p.catchesUp(l)
+		backend := pgtest.Value[int32](b, dst, "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'pgdrover apply%' AND datname = current_database()")
+		b.Logf("CPU of the backend: %v, %+v", cpuOf(b, backend), l.a.Stats())
+		l.stop()
+	}
+}
+
+// BenchmarkLatency tells how long after their commit transactions are visible,
+// at some thousand a second.
+func BenchmarkLatency(b *testing.B) {
+	c := pgtest.Start(b, pgtest.Options{Settings: map[string]string{"shared_buffers": "512MB"}})
+	src := c.CreateDatabase(b)
+	src.Exec(b, speedDDL+strings.Replace(speedWork, "COMMIT;", "COMMIT; IF i % 10 = 0 THEN PERFORM pg_sleep(0.003); END IF;", 1))
+	dst := destination(b, c, speedDDL)
+	p := newPair(b, src, true)
+	p.to(dst)
+	var mu sync.Mutex
+	var lags []time.Duration
+	p.opts.Observer.GroupApplied = func(g apply.GroupApplied) {
+		mu.Lock()
+		for range g.Transactions {
+			lags = append(lags, g.Lag)
+		}
+		mu.Unlock()
+	}
+	l := p.start()
+	for b.Loop() {
+		began := time.Now()
+		src.Exec(b, "CALL work(20000)")
+		took := time.Since(began)
+		p.catchesUp(l)
+		mu.Lock()
+		slices.Sort(lags)
+		b.Logf("%.0f transactions/s; p50 %v, p99 %v, max %v; %d groups", 20000/took.Seconds(), lags[len(lags)/2], lags[len(lags)*99/100], lags[len(lags)-1], l.a.Stats()[0].Groups)
+		lags = nil
+		mu.Unlock()
+	}
+	l.stop()
 }

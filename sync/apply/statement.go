@@ -16,6 +16,7 @@ const (
 	insertSet
 	updateSet
 	deleteSet
+	updateValues
 	copyBinary
 	copyText
 )

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -55,10 +56,14 @@ func (s *stops) snapshot() []stopped {
 	return nil
 }
 
-// stop records a table's stop: durably first.
+// stop records a table's stop: durably first, and once if several shards find
+// the same transaction to blame.
 func (s *stops) stop(ctx context.Context, t *Target, failure *pgerror.Error, tx *stream.Transaction) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if slices.ContainsFunc(s.snapshot(), func(o stopped) bool { return o.table == t.sourceName() && o.at == tx.FinalLSN }) {
+		return nil
+	}
 	if err := s.tables.Stop(ctx, t.sourceName(), failure, tx.FinalLSN, tx.XID); err != nil {
 		return fmt.Errorf("record that %s is stopped: %w", t, err)
 	}

@@ -53,6 +53,10 @@ func (t *Target) insertSetSQL(r rowSet) string {
 // updateSetSQL sets the columns of r that are in set; the others are the
 // identity, and columns that must not have changed.
 func (t *Target) updateSetSQL(r rowSet, set columnSet) string {
+	return t.updateFromSQL(r, set, t.from(r))
+}
+
+func (t *Target) updateFromSQL(r rowSet, set columnSet, from string) string {
 	var sets, where []string
 	for _, i := range r.columns {
 		c := &t.columns[i]
@@ -63,10 +67,10 @@ func (t *Target) updateSetSQL(r rowSet, set columnSet) string {
 		}
 	}
 	if len(sets) == 0 {
-		return fmt.Sprintf("SELECT FROM %s%s AS t, %s WHERE %s", t.only, t.name, t.from(r), strings.Join(where, " AND "))
+		return fmt.Sprintf("SELECT FROM %s%s AS t, %s WHERE %s", t.only, t.name, from, strings.Join(where, " AND "))
 	}
 	return fmt.Sprintf("UPDATE %s%s AS t SET %s FROM %s WHERE %s",
-		t.only, t.name, strings.Join(sets, ", "), t.from(r), strings.Join(where, " AND "))
+		t.only, t.name, strings.Join(sets, ", "), from, strings.Join(where, " AND "))
 }
 
 func (t *Target) deleteSetSQL(r rowSet) string {

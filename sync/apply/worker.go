@@ -206,7 +206,7 @@ func (w *worker) poll(ctx context.Context) error {
 // fold puts the changes of a transaction into the chunks of a group in memory.
 func (w *worker) fold(g *group, it *item) error {
 	stopped := w.a.stops.snapshot()
-	return it.each(w.shard, func(c *stream.Change) error {
+	return it.each(w.shard, stopped, func(c *stream.Change) error {
 		return w.change(it, c, stopped, func(w2 *Target, truncate []entry) error {
 			var ch *chunk
 			if n := len(g.chunks); n > 0 {

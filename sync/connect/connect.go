@@ -37,6 +37,7 @@ SET idle_in_transaction_session_timeout = 0;
 SET standard_conforming_strings = on;
 SET check_function_bodies = off;
 SET xmloption = content;
+SET jit = off;
 SET client_min_messages = warning;
 SET row_security = off;
 SET default_tablespace = '';

@@ -47,7 +47,7 @@ type Source struct {
 	Workers  int    // sessions that read, at least 1
 }
 
-// Options say what a Copier works with. The callbacks may be nil. Progress and
+// Options say what a Copier works with. The callbacks may be nil. Progress, Working and
 // RangeDone are called by many goroutines at once, and must be quick; TableDone
 // and TableFailed by one goroutine.
 type Options struct {
@@ -65,6 +65,9 @@ type Options struct {
 	// Progress tells what has been read of a range since the last call, in bytes
 	// of COPY's own form. It is negative when an attempt has failed.
 	Progress func(r *Range, rows, bytes int64)
+	// Working tells that a worker begins with a range, or has ended with it; the
+	// numbers of workers count over all sources.
+	Working func(r *Range, worker int, begins bool)
 	// RangeDone tells that a range is committed wherever its rows belong. After a
 	// crash of a destination that can turn out not to be so, and comes again.
 	RangeDone func(r *Range)

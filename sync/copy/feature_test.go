@@ -340,7 +340,7 @@ func TestKeyErrors(t *testing.T) {
 		p.text = text
 		p.shardBy(t, "k", "bigint", config.Mapping{Start: int64(-1000), End: int64(5_000_000), Shard: 0}, config.Mapping{Start: int64(5_000_000), End: int64(10_000_000), Shard: 1})
 		p.source.Exec(t, `INSERT INTO is_null SELECT i, CASE WHEN i <> 29000 THEN i END, 'b' || i FROM generate_series(1, 30000) i;
-INSERT INTO unmatched SELECT 10000000 - i FROM generate_series(0, 3) i; INSERT INTO fine SELECT i FROM generate_series(1, 30000) i`)
+INSERT INTO unmatched SELECT 10000003 - i FROM generate_series(3, 9) i; INSERT INTO fine SELECT i FROM generate_series(1, 30000) i`)
 		if err := p.run(t); err != nil {
 			t.Fatal(err)
 		}

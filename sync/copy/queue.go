@@ -102,7 +102,9 @@ func (c *Copier) pick(s *sourceState) *job {
 		if j.table.settled() || j.table.source != nil && j.table.source != s {
 			continue
 		}
-		j.table.source = s
+		if j.table.source == nil {
+			j.table.source = s // once: it is read without c.mu from now on
+		}
 		if i == 0 {
 			c.queue = c.queue[1:] // nearly always; moving thousands for each would cost
 		} else {

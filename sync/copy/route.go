@@ -25,15 +25,6 @@ type routing struct {
 	null   []byte  // space for unescaped keys
 }
 
-// keyFailure is an error of a row's sharding key.
-type keyFailure struct {
-	err error
-	row int64 // of the range, from 0, in the order in which they are read
-}
-
-func (e *keyFailure) Error() string { return e.err.Error() }
-func (e *keyFailure) Unwrap() error { return e.err }
-
 // errShort means that a row's key is not all there yet.
 var errShort = errors.New("the key is not complete")
 
@@ -69,7 +60,7 @@ func (t *transfer) routeRows() error {
 			return err
 		}
 		if len(rest) == len(b.space) {
-			return t.rowFailure(pgerror.New(tooLarge, "a sharding key of table %s has more than %d bytes", t.r.Table.Source.Table, len(b.space)-5))
+			return pgerror.New(tooLarge, "a sharding key of table %s has more than %d bytes", t.r.Table.Source.Table, len(b.space)-5)
 		}
 		kept = copy(b.space, rest)
 	}
@@ -187,10 +178,10 @@ func (t *transfer) decide(body []byte, all bool) (to *target, row bool, err erro
 	}
 	shard, err := t.r.Table.Key.Shard(t.r.Table.Format.value(), key, null)
 	if err != nil {
-		return nil, false, t.rowFailure(err)
+		return nil, false, err
 	}
 	if shard < 0 || shard >= len(t.routes) {
-		return nil, false, t.rowFailure(pgerror.New(pgerror.InternalError, "there is no shard %d", shard))
+		return nil, false, pgerror.New(pgerror.InternalError, "rows of %s belong to shard %d, which there is not", t.r.Table.Source.Table, shard)
 	}
 	return t.routes[shard], true, nil
 }
@@ -274,8 +265,6 @@ func (t *transfer) short(all bool) error {
 func (t *transfer) violation(what string) error {
 	return pgerror.New(pgerror.ProtocolViolation, "the copy of %s from %s %s", t.r, connect.Place(t.source.server), what)
 }
-
-func (t *transfer) rowFailure(err error) error { return &keyFailure{err: err, row: t.rows} }
 
 // append adds data for a target, nil for nobody.
 func (t *transfer) append(to *target, data []byte) error {

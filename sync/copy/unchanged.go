@@ -9,7 +9,6 @@ import (
 	"github.com/pgdrover/pgdrover/dump"
 	"github.com/pgdrover/pgdrover/pgerror"
 	"github.com/pgdrover/pgdrover/sync/catalog"
-	"github.com/pgdrover/pgdrover/sync/connect"
 )
 
 // A snapshot does not see the rows that an ALTER TABLE has rewritten: their new
@@ -68,38 +67,6 @@ FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0) FROM p
 func rewritten(r *Range, why string) error {
 	return pgerror.New(pgerror.ObjectNotInPrerequisiteState, "table %s cannot be read in the snapshot any more: %w", r.Relation.Table, ErrRewritten).
 		WithDetail("%s", why)
-}
-
-// explain adds to the error of a sharding key which row has it.
-func (w *worker) explain(ctx context.Context, j *job, err error) error {
-	failure, ok := err.(*keyFailure) //nolint:errorlint // as routeRows makes it
-	if !ok || ctx.Err() != nil || w.from == nil || w.from.broken {
-		return err
-	}
-	e := pgerror.From(err)
-	names, list := []string{"ctid"}, []string{"ctid"}
-	for _, k := range j.r.Relation.Keys {
-		if k.Primary {
-			for _, at := range k.Columns {
-				names = append(names, dump.QuoteIdent(j.r.Relation.Columns[at].Name))
-				list = append(list, "pg_catalog.left("+dump.QuoteIdent(j.r.Relation.Columns[at].Name)+"::pg_catalog.text, 200)")
-			}
-		}
-	}
-	a, queryErr := w.from.exec(ctx, j.r.selectRows(strings.Join(list, ", "))+fmt.Sprintf(" OFFSET %d LIMIT 1", failure.row))
-	if queryErr != nil {
-		w.from.recover(ctx, &answer{ready: true}, false, rollbackToSavepoint)
-		return e
-	}
-	if len(a.rows) != 1 || len(a.rows[0]) != len(names) {
-		return e
-	}
-	where := fmt.Sprintf("It is the row with %s = %s of %s.", names[0], a.rows[0][0], j.r.Relation.Table)
-	if len(names) > 1 {
-		where = fmt.Sprintf("It is the row with (%s) = (%s), %s = %s, of %s.", strings.Join(names[1:], ", "), strings.Join(a.rows[0][1:], ", "), names[0], a.rows[0][0], j.r.Relation.Table)
-	}
-	e.Detail = strings.TrimSpace(e.Detail + "\n" + where)
-	return e.WithWhere("%s", connect.Place(w.source.Server))
 }
 
 // leaveOutEmpty drops the ranges of relations that had no page when they were

@@ -53,7 +53,9 @@ func (w *worker) run(ctx context.Context) error {
 		if j == nil {
 			return context.Cause(ctx)
 		}
+		w.tell(j, true)
 		err := w.c.retry(j.table.ctx, j.r.String(), func(ctx context.Context) error { return w.attempt(ctx, j) })
+		w.tell(j, false)
 		var unreachable *openError
 		switch {
 		case err == nil:
@@ -73,6 +75,13 @@ func (w *worker) run(ctx context.Context) error {
 		default:
 			w.c.giveUp(j.table, err)
 		}
+	}
+}
+
+// tell tells who copies a range.
+func (w *worker) tell(j *job, begins bool) {
+	if w.c.o.Working != nil {
+		w.c.o.Working(j.r, w.number, begins)
 	}
 }
 

@@ -123,6 +123,9 @@ func (s *sourceShard) copyMissing(ctx context.Context, first *snapshot, filling 
 		}
 		err := s.copyIn(ctx, in, keys, filling.through)
 		in.close(ctx)
+		if err == nil && len(s.missing()) > 0 {
+			err = fmt.Errorf("tables changed while they were copied: %w", tablecopy.ErrSnapshotLost)
+		}
 		switch {
 		case err == nil:
 			return nil
@@ -137,7 +140,7 @@ func (s *sourceShard) copyMissing(ctx context.Context, first *snapshot, filling 
 		if err := s.job.clearMissing(ctx); err != nil {
 			return err
 		}
-		s.job.manager.log.Warn("the snapshot was lost; what is missing is copied in a new one", "task", s.job.journal.task, "shard", s.number, "error", err)
+		s.job.manager.log.Warn("what is missing is copied in a new snapshot", "task", s.job.journal.task, "shard", s.number, "error", err)
 		if err := wait(ctx, delay<<min(attempt-1, 5)); err != nil {
 			return err
 		}

@@ -2,6 +2,10 @@ package mirror
 
 import (
 	"context"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/pgdrover/pgdrover/pgerror"
@@ -25,12 +29,12 @@ func (s *sourceShard) runCopier(ctx context.Context, in *snapshot, tables []*tab
 	if err := s.beginCopy(ctx, in, tables, ranges); err != nil {
 		return err
 	}
-	outcomes := &copyOutcomes{source: s, in: in, through: through, context: context.WithoutCancel(ctx)}
+	outcomes := &copyOutcomes{source: s, in: in, through: through, workers: map[tableKey][]int{}, context: context.WithoutCancel(ctx)}
 	copier := tablecopy.New(tables, ranges, tablecopy.Options{
 		Mirror: s.job.pair.mirror, SourceShard: s.number, Destinations: s.job.pair.destination,
 		Sources:  sources,
 		Attempts: general.ReshardingCopyRetryMaxAttempts, MinDelay: general.ReshardingCopyRetryMinDelay, Logger: s.job.manager.log,
-		Progress: outcomes.progress, RangeDone: outcomes.rangeDone, TableDone: outcomes.tableDone, TableFailed: outcomes.tableFailed,
+		Progress: outcomes.progress, Working: outcomes.working, RangeDone: outcomes.rangeDone, TableDone: outcomes.tableDone, TableFailed: outcomes.tableFailed,
 	})
 	if err := copier.Run(ctx); err != nil {
 		return err
@@ -56,8 +60,9 @@ type copyOutcomes struct {
 	through func(*sourceShard, catalog.Name)
 	context context.Context
 
-	mu  sync.Mutex
-	err error // what kept something from being recorded
+	mu      sync.Mutex
+	err     error              // what kept something from being recorded
+	workers map[tableKey][]int // who copies a table now
 }
 
 func (o *copyOutcomes) key(t *tablecopy.Table) tableKey {
@@ -79,6 +84,24 @@ func (o *copyOutcomes) progress(r *tablecopy.Range, rows, bytes int64) {
 	}
 }
 
+// working keeps the list of those who copy a table now.
+func (o *copyOutcomes) working(r *tablecopy.Range, worker int, begins bool) {
+	key := o.key(r.Table)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if begins {
+		o.workers[key] = append(o.workers[key], worker)
+	} else if at := slices.Index(o.workers[key], worker); at >= 0 {
+		o.workers[key] = slices.Delete(o.workers[key], at, at+1)
+	}
+	slices.Sort(o.workers[key])
+	texts := make([]string, len(o.workers[key]))
+	for i, n := range o.workers[key] {
+		texts[i] = strconv.Itoa(n)
+	}
+	o.source.job.tables.note(key, func(row *state.Table) { row.Workers = strings.Join(texts, ",") })
+}
+
 func (o *copyOutcomes) rangeDone(r *tablecopy.Range) {
 	o.source.job.tables.note(o.key(r.Table), func(row *state.Table) { row.RangesDone = min(row.Ranges, row.RangesDone+1) })
 	o.source.job.manager.metrics.CopyRange(o.source.job.pair.mirror, o.source.number)
@@ -98,6 +121,12 @@ func (o *copyOutcomes) tableDone(t *tablecopy.Table, lsn tablecopy.LSN) {
 }
 
 func (o *copyOutcomes) tableFailed(t *tablecopy.Table, failure *pgerror.Error) {
+	if errors.Is(failure, tablecopy.ErrRewritten) {
+		// It is copied again, in a snapshot of what it is now.
+		o.source.job.manager.log.Warn("table is copied again", "mirror", o.source.job.pair.mirror, "table", t.Source.Table.String(), "because", failure.Message)
+		o.keep(o.source.job.tables.set(o.context, TablePending, nil, o.key(t)))
+		return
+	}
 	why := withWayOut(failure, o.source.job.pair.mirror, t.Source.Table)
 	o.source.job.manager.log.Error("table cannot be copied", "mirror", o.source.job.pair.mirror, "table", t.Source.Table.String(),
 		"sqlstate", failure.Code, "error", failure.Message, "detail", failure.Detail)

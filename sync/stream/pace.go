@@ -63,7 +63,7 @@ func (p *pacedConn) Read(data []byte) (int, error) {
 }
 
 func (p *pacedConn) read(data []byte, limit time.Duration) (int, error) {
-	_ = p.Conn.SetReadDeadline(time.Now().Add(limit))
+	_ = p.SetReadDeadline(time.Now().Add(limit))
 	if p.ctx.Err() != nil { // the deadline that says so may have been overwritten
 		return 0, context.Cause(p.ctx)
 	}

@@ -32,9 +32,8 @@ func TestConfirm(t *testing.T) {
 		if second.FinalLSN < first.EndLSN {
 			t.Errorf("%v before %v", second, first)
 		}
-		replies := `SELECT count(*) FROM pg_stat_replication r JOIN pg_replication_slots s ON s.active_pid = r.pid
-			WHERE s.slot_name = $1 AND reply_time IS NOT NULL`
-		d.WaitUntil(t, replies+" HAVING count(*) = 1 OR true", slot)
+		asked := pgtest.Value[time.Time](t, d, "SELECT clock_timestamp()")
+		d.WaitUntil(t, "SELECT r.reply_time > $2 FROM pg_stat_replication r JOIN pg_replication_slots s ON s.active_pid = r.pid WHERE s.slot_name = $1", slot, asked)
 		if now := pgtest.Value[string](t, d, "SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = $1", slot); now != before {
 			t.Errorf("confirmed %s without being told, %s before", now, before)
 		}
@@ -169,7 +168,7 @@ func TestConnectionLost(t *testing.T) {
 				t.Error(err)
 			}
 			if c.State() != pgcluster.Running {
-				must(t, c.Cluster.Start(t.Context()))
+				must(t, c.Start(t.Context()))
 			}
 			p.Blackhole(false)
 			r = openReader(t, o)
@@ -226,7 +225,7 @@ func TestCutAnywhere(t *testing.T) {
 				break
 			}
 		}
-		closeReader(t, r)
+		must(t, r.Close())
 	}
 }
 
@@ -242,7 +241,7 @@ func TestServerStops(t *testing.T) {
 	d.Exec(t, "INSERT INTO t VALUES (1)")
 	next(t, r).Release()
 	stopped := make(chan error)
-	go func() { stopped <- c.Restart(t.Context()) }()
+	go func() { stopped <- c.Restart(t.Context(), pgcluster.Fast) }()
 	if err := failure(t, r); !pgerror.IsConnectionLost(err) {
 		t.Errorf("got %v", err)
 	}

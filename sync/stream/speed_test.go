@@ -1,7 +1,9 @@
 package stream
 
 import (
+	"bytes"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 	"syscall"
@@ -96,4 +98,48 @@ func cpuOf(b *testing.B, pid int32) time.Duration {
 	var user, system int64
 	_, _ = fmt.Sscan(fields[11]+" "+fields[12], &user, &system)
 	return time.Duration(user+system) * 10 * time.Millisecond
+}
+
+// BenchmarkDecode decodes a recorded stream from memory: frames, messages,
+// transactions, queue, Release.
+func BenchmarkDecode(b *testing.B) {
+	data := recording(b, "plain")
+	o, err := Options{Slot: "s", Publications: []string{"p"}}.complete()
+	if err != nil {
+		b.Fatal(err)
+	}
+	client, other := net.Pipe()
+	defer func() { _, _ = client.Close(), other.Close() }()
+	in := &bytes.Reader{}
+	r := newReader(&o, nil, client, newFrames(in, maxMessage), time.Hour, true)
+	defer r.cancel(nil)
+	r.frames.from = in
+	r.assembler.block = r.frames.block
+	var changes int64
+	b.SetBytes(int64(len(data)))
+	b.ReportAllocs()
+	for b.Loop() {
+		in.Reset(data)
+		for {
+			moved, err := r.frames.fill()
+			if moved {
+				r.assembler.moved(r.frames.block)
+			}
+			if err != nil {
+				break
+			}
+			if err := r.decode(); err != nil {
+				b.Fatal(err)
+			}
+			for {
+				tx, ok := r.TryNext()
+				if !ok {
+					break
+				}
+				changes += int64(len(tx.Changes))
+				tx.Release()
+			}
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(changes), "ns/change")
 }

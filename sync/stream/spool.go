@@ -3,7 +3,6 @@ package stream
 import (
 	"encoding/binary"
 	"errors"
-	"io"
 	"os"
 
 	"github.com/pgdrover/pgdrover/pgerror"
@@ -60,7 +59,7 @@ func (s *spool) append(c *Change) error {
 	number := func(i int, n uint32) { binary.BigEndian.PutUint32(header[4*i:], n) }
 	switch c.Kind {
 	case Truncate:
-		*flags = flag(c.Truncated.Cascade, spoolCascade) | flag(c.Truncated.RestartIdentity, spoolRestart)
+		*flags = bitIf(c.Truncated.Cascade, spoolCascade) | bitIf(c.Truncated.RestartIdentity, spoolRestart)
 		number(1, uint32(len(c.Truncated.Relations)))
 		tables := make([]byte, 0, 4*len(c.Truncated.Relations))
 		for _, r := range c.Truncated.Relations {
@@ -73,14 +72,14 @@ func (s *spool) append(c *Change) error {
 		at := binary.BigEndian.AppendUint64(nil, uint64(c.Logical.LSN))
 		return s.write(header[:], append(at, c.Logical.Prefix...), c.Logical.Content)
 	}
-	*flags = flag(c.OldFull, spoolOldFull) | flag(c.Old != nil, spoolHasOld) | flag(c.New != nil, spoolHasNew)
+	*flags = bitIf(c.OldFull, spoolOldFull) | bitIf(c.Old != nil, spoolHasOld) | bitIf(c.New != nil, spoolHasNew)
 	number(1, s.relation(c.Relation))
 	number(2, uint32(len(c.Old)))
 	number(3, uint32(len(c.New)))
 	return s.write(header[:], c.Old, c.New)
 }
 
-func flag(set bool, bit byte) byte {
+func bitIf(set bool, bit byte) byte {
 	if set {
 		return bit
 	}
@@ -173,18 +172,15 @@ func (s *spool) Each(yield func(*Change) error) error {
 	in := spoolReader{spool: s, block: newBlock(blockSize)}
 	defer func() { in.block.release() }()
 	var c Change
-	for {
-		err := in.next(&c)
-		if errors.Is(err, io.EOF) {
-			return nil
+	for in.at < in.end || in.offset < s.written {
+		if err := in.next(&c); err != nil {
+			return err
 		}
-		if err == nil {
-			err = yield(&c)
-		}
-		if err != nil {
+		if err := yield(&c); err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
 // spoolReader reads a spool. The change it gives points into its block.
@@ -195,7 +191,7 @@ type spoolReader struct {
 	offset  int64 // in the file, of block.data[end]
 }
 
-// take gives the next n bytes. They are valid until the next record is taken.
+// need reads until n bytes are there. They are valid until the next call.
 func (r *spoolReader) need(n int64) error {
 	have := r.end - r.at
 	if n <= int64(have) {
@@ -224,10 +220,8 @@ func (r *spoolReader) need(n int64) error {
 	return nil
 }
 
+// next reads a record.
 func (r *spoolReader) next(c *Change) error {
-	if r.at == r.end && r.offset == r.written {
-		return io.EOF
-	}
 	if err := r.need(spoolHeader); err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package stream
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -34,7 +35,7 @@ func readUntil(t testing.TB, r *Reader) []received {
 			t.Errorf("a second reading differs: %s", cmp.Diff(got.Changes, again))
 		}
 		tx.Release()
-		if len(got.Changes) == 1 && got.Changes[0] == "I done N(1)" {
+		if len(got.Changes) == 1 && strings.HasPrefix(got.Changes[0], "I done") {
 			return out
 		}
 		out = append(out, got)
