@@ -125,6 +125,7 @@ func (p *Proxy) CutBefore(text string) (fired <-chan struct{}) {
 // CutReply lets text reach the server and holds back what the server answers
 // from then on; when its answer contains reply ("" for any byte) the connection is reset. So
 // CutReply("commit", "COMMIT") makes a commit whose outcome the client cannot know.
+// If several connections send text before the first answer, all of them are reset.
 func (p *Proxy) CutReply(text, reply string) (fired <-chan struct{}) {
 	return p.arm(&rule{direction: ToServer, request: []byte(text), reply: []byte(reply), untilReply: true})
 }
@@ -215,7 +216,7 @@ func (p *Proxy) forward(l *link, direction Direction, from, to *net.TCPConn) {
 			}
 			if cut != nil {
 				l.reset()
-				close(cut.fired)
+				cut.once.Do(func() { close(cut.fired) })
 				return
 			}
 		}

@@ -14,6 +14,7 @@ type rule struct {
 	untilReply bool   // the request passes, the reset comes with the reply
 	reply      []byte // what the server's answer contains, empty for anything
 	fired      chan struct{}
+	once       sync.Once // closes fired: several connections may await one rule's reply
 }
 
 // link is one forwarded connection. Its fields below done are guarded by the proxy's mutex.

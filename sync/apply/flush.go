@@ -47,6 +47,8 @@ func (w *worker) wake() time.Duration {
 	switch {
 	case len(w.flights) > 0:
 		return time.Hour
+	case len(w.open.items) > 0:
+		return w.linger()
 	case len(w.unflushed) > 0:
 		return pollInterval
 	case w.at > w.committed:

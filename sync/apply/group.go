@@ -11,20 +11,19 @@ import (
 // transactions, or a part after the other of one large one, or nothing but the
 // position.
 type group struct {
-	items      []*item // in order; empty for a position alone
-	chunks     []*chunk
-	large      bool       // its chunks are made while it is applied
-	began      bool       // one of them is applied already
-	from, end  stream.LSN // the recorded position moves
-	rows       int
-	bytes      int64
-	sealed     time.Time
-	commitTime time.Time // of the last transaction
-	stamp      int       // worker.stamp when its changes were folded
-	committed  bool
-	sync       bool // committed and flushed at once
-	exact      bool // some changes went one by one
-	counts     Counts
+	items     []*item // in order; empty for a position alone
+	chunks    []*chunk
+	large     bool       // its chunks are made while it is applied
+	began     bool       // one of them is applied already
+	from, end stream.LSN // the recorded position moves
+	rows      int
+	bytes     int64
+	opened    time.Time
+	stamp     int // worker.stamp when its changes were folded
+	committed bool
+	sync      bool // committed and flushed at once
+	exact     bool // some changes went one by one
+	counts    Counts
 }
 
 // chunk is a part of a group that is applied, and if need be taken back, as one.

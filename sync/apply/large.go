@@ -24,7 +24,7 @@ func (w *worker) large(ctx context.Context, it *item) error {
 }
 
 func (w *worker) largeOnce(ctx context.Context, it *item) error {
-	g := &group{items: []*item{it}, large: true, end: it.tx.EndLSN, from: w.submitted, commitTime: it.tx.CommitTime}
+	g := &group{items: []*item{it}, large: true, end: it.tx.EndLSN}
 	stamp, stopped := w.stamp, w.a.stops.snapshot()
 	ch, number := w.newChunk(), 0
 	submit := func(last bool) error {

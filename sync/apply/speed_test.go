@@ -1,6 +1,7 @@
 package apply_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"slices"
@@ -62,6 +63,10 @@ func BenchmarkCatchUp(b *testing.B) {
 			src.Exec(b, `INSERT INTO events (kind, name, body, at, price) SELECT i % 7, 'name of ' || i, jsonb_build_object('a', i, 'b', 'text of some length here'), now(), i * 1.25 FROM generate_series(1, 300000) i`)
 			src.Exec(b, "UPDATE events SET kind = kind + 1, price = price * 2 WHERE id <= 200000")
 			src.Exec(b, "CHECKPOINT")
+			if os.Getenv("NATIVE") != "" {
+				native(b, p, dst, binary)
+				continue
+			}
 			own := cpu()
 			began := time.Now()
 			l := p.start()
@@ -77,6 +82,23 @@ func BenchmarkCatchUp(b *testing.B) {
 			}
 		}
 	}
+}
+
+// native has PostgreSQL itself apply the same.
+func native(b *testing.B, p *pair, dst *pgtest.Database, binary bool) {
+	src := p.source
+	end := pgtest.Value[string](b, src, "SELECT pg_current_wal_insert_lsn()::text")
+	began := time.Now()
+	dst.Exec(b, fmt.Sprintf("CREATE SUBSCRIPTION s CONNECTION '%s' PUBLICATION p WITH (create_slot = false, slot_name = '%s', copy_data = false, binary = %t)", src.DSN(), p.slot, binary))
+	src.Exec(b, "CREATE TABLE last (i int)")
+	worker := int32(0)
+	pgtest.Eventually(b, "it is applied", func(context.Context) (bool, error) {
+		if pids := pgtest.Column[int32](b, dst, "SELECT s.pid FROM pg_stat_subscription s JOIN pg_subscription u ON u.oid = s.subid WHERE u.subdbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND s.pid IS NOT NULL"); len(pids) > 0 {
+			worker = pids[0]
+		}
+		return pgtest.Value[bool](b, src, "SELECT confirmed_flush_lsn >= $1::text::pg_lsn FROM pg_replication_slots WHERE slot_name = $2", end, p.slot), nil
+	})
+	b.Logf("native, binary=%t: %v; CPU of the apply worker %v", binary, time.Since(began), cpuOf(b, worker))
 }
 
 // cpu is this process's.

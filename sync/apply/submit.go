@@ -1,9 +1,6 @@
 package apply
 
-import (
-	"context"
-	"time"
-)
+import "context"
 
 // seal ends the open group and hands it over.
 func (w *worker) seal(ctx context.Context) error {
@@ -17,7 +14,6 @@ func (w *worker) seal(ctx context.Context) error {
 		w.abandon(g)
 		return nil
 	}
-	g.sealed = time.Now()
 	w.sealed = append(w.sealed, g)
 	return w.submitGroup(ctx, g)
 }

@@ -132,20 +132,36 @@ func (w *worker) advance(ctx context.Context) error {
 			return err
 		}
 		// Do not let the backend wait for the rest of what is there.
-		if len(w.flights) == 0 && w.open.rows >= eagerRows {
+		if len(w.flights) == 0 && w.open.rows >= eagerRows && w.linger() == 0 {
 			if err := w.seal(ctx); err != nil {
 				return err
 			}
 		}
 	}
-	if len(w.flights) == 0 && len(w.open.items) > 0 {
+	if len(w.flights) == 0 && len(w.open.items) > 0 && w.linger() == 0 {
 		return w.seal(ctx)
 	}
 	return nil
 }
 
-// eagerRows is enough for a group while the executor is idle.
-const eagerRows = 1000
+const (
+	eagerRows = 1000 // are enough for a group while the executor is idle
+	// Far behind, when the stream is slower than the destination, a group waits
+	// a moment for more: the larger it is the more changes of a row become one.
+	farBehind  = time.Second
+	mostLinger = 50 * time.Millisecond
+)
+
+// linger tells how long the open group should still wait for more. Where the
+// clocks of source and this machine differ it is mostLinger too much at worst.
+func (w *worker) linger() time.Duration {
+	n := len(w.open.items)
+	if n == 0 || w.ended || w.open.rows >= w.a.options.GroupRows/2 || w.open.bytes >= w.a.options.GroupBytes/2 ||
+		time.Since(w.open.items[n-1].tx.CommitTime) < farBehind {
+		return 0
+	}
+	return max(0, mostLinger-time.Since(w.open.opened))
+}
 
 // take takes one item.
 func (w *worker) take(ctx context.Context, it *item) error {
@@ -181,7 +197,7 @@ func (w *worker) take(ctx context.Context, it *item) error {
 	w.open.items = append(w.open.items, it)
 	w.at = it.tx.EndLSN
 	if len(w.open.items) == 1 {
-		w.open.stamp = w.stamp
+		w.open.stamp, w.open.opened = w.stamp, time.Now()
 	}
 	w.open.rows += rows
 	w.open.bytes += bytes

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
@@ -52,6 +53,7 @@ type sourceShard struct {
 	live      *pipeline     // what applies changes now, nil if nothing does
 	wanted    chan struct{} // poked when a table wants to join
 	rates     rates
+	wholeOnly atomic.Bool           // transactions are not read in progress: see stream.ErrInProgress
 	left      map[catalog.Name]bool // see leaveOut
 }
 

@@ -51,7 +51,7 @@ func (p *pipeline) start(ctx context.Context) error {
 	settings := p.source.job.config.DataSync
 	p.reader, err = stream.Open(ctx, stream.Options{
 		Server: p.source.server, Slot: p.slot, Publications: []string{p.source.job.req.Publication}, Start: start,
-		Binary: p.binary, Streaming: settings.Streaming, SpillDirectory: settings.SpillDirectory,
+		Binary: p.binary, Streaming: settings.Streaming && !p.source.wholeOnly.Load(), SpillDirectory: settings.SpillDirectory,
 		SpillMemory: settings.SpillMemory, QueueMemory: settings.QueueMemory, StatusInterval: settings.StatusInterval,
 		Heartbeat: settings.HeartbeatInterval, Logger: p.source.job.manager.log,
 	})

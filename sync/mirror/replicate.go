@@ -40,7 +40,11 @@ func (s *sourceShard) follow(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if !retryable(err) && !errors.Is(err, apply.ErrRedeliver) {
+		switch {
+		case errors.Is(err, stream.ErrInProgress):
+			// Only at the transaction's end can the server decode it.
+			s.wholeOnly.Store(true)
+		case !retryable(err) && !errors.Is(err, apply.ErrRedeliver):
 			return err
 		}
 		if s.applied() > before {
