@@ -94,6 +94,11 @@ func (c course) run(t *testing.T) {
 	from := at(source)
 	from.host, from.port = r.sourceProxy.Host(), r.sourceProxy.Port()
 	options := ledger.Options{Seed: rand.Uint64(), Workers: 3, Rate: 60, BigRows: 3000, BigEvery: 50, PreparedTransactions: true}
+	if c.shards > 1 {
+		// Without REPLICA IDENTITY FULL a row that moves to another shard has to be
+		// complete in the stream: the table stops otherwise, see TestMoveWithoutTOAST.
+		options.Without = []ledger.Kind{ledger.DocumentRekey}
+	}
 	t.Logf("seed %d", options.Seed)
 	if err := ledger.Setup(t.Context(), source.Connect(t), options); err != nil {
 		t.Fatal(err)

@@ -24,8 +24,6 @@ type frames struct {
 	block   *block
 	at, end int // data[at:end] is still to be cut
 	total   int64
-
-	left int // bytes of the current message that Read has still to give
 }
 
 func newFrames(from io.Reader, limit int) *frames {
@@ -99,28 +97,4 @@ func (f *frames) room() (moved bool, err error) {
 	f.block.release()
 	f.block = bigger
 	return true, nil
-}
-
-// Read gives the bytes of at most one message, as long as somebody else reads
-// messages from the connection: what follows stays here.
-func (f *frames) Read(p []byte) (int, error) {
-	for f.left == 0 || f.at == f.end {
-		if f.left == 0 {
-			size, err := f.size()
-			if err != nil {
-				return 0, err
-			}
-			f.left = size
-		}
-		if f.left > 0 && f.at < f.end {
-			break
-		}
-		if _, err := f.fill(); err != nil {
-			return 0, err
-		}
-	}
-	n := copy(p, f.block.data[f.at:min(f.end, f.at+f.left)])
-	f.at += n
-	f.left -= n
-	return n, nil
 }

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
@@ -159,38 +158,65 @@ func replicate(ctx context.Context, o *Options, dir *spoolDir, conn *pgconn.PgCo
 		interval = min(interval, timeout/4)
 	}
 	major := serverMajor(conn)
-	// From here on what comes behind the server's consent must not be lost in
-	// the buffer of a library, so that it reads through ours.
 	taken, err := conn.Hijack()
 	if err != nil {
 		return nil, fmt.Errorf("take over the replication connection: %w", err)
 	}
 	network := taken.Conn
 	in := newFrames(network, maxMessage)
-	taken.Conn = framedConn{network, in}
-	wrapped, err := pgconn.Construct(taken)
-	if err != nil {
+	if err := startReplication(ctx, network, in, startSQL(o, major)); err != nil {
 		_ = network.Close()
-		return nil, fmt.Errorf("take over the replication connection: %w", err)
-	}
-	err = pglogrepl.StartReplication(ctx, wrapped, dump.QuoteIdent(o.Slot), o.Start, pglogrepl.StartReplicationOptions{
-		Mode: pglogrepl.LogicalReplication, PluginArgs: pluginOptions(o, major),
-	})
-	if err != nil {
-		_ = network.Close()
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
 		return nil, fmt.Errorf("start replication from slot %q on %s: %w", o.Slot, connect.Place(o.Server), err)
 	}
 	_ = network.SetDeadline(time.Time{})
 	return newReader(o, dir, network, in, interval, streams(o, major)), nil
 }
 
-// framedConn is a connection that is read through frames.
-type framedConn struct {
-	net.Conn
-	frames *frames
+func startSQL(o *Options, major int) string {
+	return fmt.Sprintf("START_REPLICATION SLOT %s LOGICAL %s (%s)", dump.QuoteIdent(o.Slot), o.Start, strings.Join(pluginOptions(o, major), ", "))
 }
 
-func (c framedConn) Read(p []byte) (int, error) { return c.frames.Read(p) }
+// startReplication has the server begin. pglogrepl's command is not used: it
+// reads through a library whose background reader may, when a write takes long,
+// have taken the first changes along.
+func startReplication(ctx context.Context, network net.Conn, in *frames, sql string) error {
+	defer context.AfterFunc(ctx, func() { _ = network.SetDeadline(time.Unix(1, 0)) })()
+	query, err := (&pgproto3.Query{String: sql}).Encode(nil)
+	if err != nil {
+		return err
+	}
+	if _, err := network.Write(query); err != nil {
+		return err
+	}
+	for {
+		kind, body, ok, err := in.next()
+		if err != nil {
+			return err
+		}
+		if !ok {
+			if _, err := in.fill(); err != nil {
+				return err
+			}
+			continue
+		}
+		switch kind {
+		case 'W': // CopyBothResponse
+			return nil
+		case 'N', 'S': // a notice, a parameter
+		case 'E':
+			var refusal pgproto3.ErrorResponse
+			if err := refusal.Decode(body); err != nil {
+				return pgerror.New(pgerror.ProtocolViolation, "an error that cannot be read: %w", err)
+			}
+			return pgconn.ErrorResponseToPgError(&refusal)
+		default:
+			return pgerror.New(pgerror.ProtocolViolation, "message %q where the beginning of a stream was expected", kind)
+		}
+	}
+}
 
 // pluginOptions are pgoutput's.
 func pluginOptions(o *Options, major int) []string {

@@ -33,7 +33,7 @@ func TestConfirm(t *testing.T) {
 			t.Errorf("%v before %v", second, first)
 		}
 		asked := pgtest.Value[time.Time](t, d, "SELECT clock_timestamp()")
-		d.WaitUntil(t, "SELECT r.reply_time > $2 FROM pg_stat_replication r JOIN pg_replication_slots s ON s.active_pid = r.pid WHERE s.slot_name = $1", slot, asked)
+		d.WaitUntil(t, "SELECT coalesce(r.reply_time > $2, false) FROM pg_stat_replication r JOIN pg_replication_slots s ON s.active_pid = r.pid WHERE s.slot_name = $1", slot, asked)
 		if now := pgtest.Value[string](t, d, "SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = $1", slot); now != before {
 			t.Errorf("confirmed %s without being told, %s before", now, before)
 		}
