@@ -244,7 +244,7 @@ func (b *builder) take(t *Target, r *row, wanted columnSet, image bool) taken {
 			continue
 		}
 		if b.formats[i] != format {
-			if format == stream.Binary && (!c.binary || !c.array && !c.label) {
+			if format == stream.Binary && (!c.binary || !c.unnest && !c.label) {
 				return never
 			}
 			if b.formats[i] != 0 {
@@ -279,7 +279,7 @@ func (b *builder) untake(t *Target, r *row, wanted columnSet, image bool, end in
 func (b *builder) byText(t *Target, columns []int) columnSet {
 	set := newColumnSet(len(t.columns))
 	for _, i := range columns {
-		if c := &t.columns[i]; b.formats[i] == stream.Text || c.label || b.formats[i] == 0 && !c.array {
+		if c := &t.columns[i]; b.formats[i] == stream.Text || c.label || b.formats[i] == 0 && !c.unnest {
 			set.add(i)
 		}
 	}

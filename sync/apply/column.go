@@ -19,7 +19,7 @@ type column struct {
 	narrowed bool // the destination has another modifier: its text may differ
 
 	binary bool // values in binary form may be used
-	array  bool // unnest gives the binary values back: not for arrays
+	unnest bool // unnest gives values back that came in binary form: not arrays
 	label  bool // the binary form is the text: an enum
 	widen  int  // bytes of an integer that is wider at the destination, else 0
 }
@@ -52,7 +52,7 @@ func newColumn(sourceTypes catalog.Types, from stream.RelationColumn, destinatio
 		c.label = true
 	case d.Array || d.Element != 0 && d.Category == 'A', d.Kind == 'c':
 	default:
-		c.array = d.BuiltIn() || sameTypes
+		c.unnest = d.BuiltIn() || sameTypes
 	}
 	return c, ""
 }

@@ -148,7 +148,7 @@ const interruptTimeout = 2 * time.Second
 // prepareSession pins what apply needs, ends what a lost session of the same
 // mirror has left open, and gives the recorded position.
 func (w *worker) prepareSession(ctx context.Context, conn *pgx.Conn) (stream.LSN, error) {
-	if _, err := simple(ctx, conn, settings); err != nil {
+	if _, err := conn.PgConn().Exec(ctx, settings).ReadAll(); err != nil {
 		return 0, err
 	}
 	name := fmt.Sprintf("pgdrover apply %s %d", w.a.options.Mirror, w.a.options.SourceShard)

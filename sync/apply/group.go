@@ -114,6 +114,10 @@ func (a *arena) keep(c *stream.Change) *stream.Change {
 	a.changes = append(a.changes, *c)
 	out := &a.changes[len(a.changes)-1]
 	out.Old, out.New = a.copy(c.Old), a.copy(c.New)
+	if c.Truncated != nil {
+		truncated := *c.Truncated
+		out.Truncated = &truncated
+	}
 	return out
 }
 

@@ -23,66 +23,33 @@ func (w *worker) large(ctx context.Context, it *item) error {
 	}
 }
 
+// largeRun is one attempt to apply a large transaction.
+type largeRun struct {
+	w       *worker
+	ctx     context.Context
+	item    *item
+	group   *group
+	chunk   *chunk // that is being filled
+	number  int    // of it
+	stamp   int
+	stopped []stopped
+}
+
 func (w *worker) largeOnce(ctx context.Context, it *item) error {
-	g := &group{items: []*item{it}, large: true, end: it.tx.EndLSN}
-	stamp, stopped := w.stamp, w.a.stops.snapshot()
-	ch, number := w.newChunk(), 0
-	submit := func(last bool) error {
-		for len(w.flights) >= inFlight {
-			if err := w.wait(ctx); err != nil {
-				return err
-			}
-		}
-		if w.stamp != stamp {
-			return errRestart // a table was stopped while an earlier group was recovered
-		}
-		if number == 0 {
-			g.from, w.submitted = w.submitted, g.end
-		}
-		w.submit(&flight{group: g, chunk: ch, number: number, first: number == 0, last: last})
-		number++
-		return nil
+	l := &largeRun{
+		w: w, ctx: ctx, item: it, group: &group{items: []*item{it}, large: true, end: it.tx.EndLSN},
+		chunk: w.newChunk(), stamp: w.stamp, stopped: w.a.stops.snapshot(),
 	}
-	next := func() error {
-		if err := submit(false); err != nil {
-			return err
-		}
-		ch = w.newChunk()
-		return nil
-	}
-	err := it.each(w.shard, stopped, func(c *stream.Change) error {
-		return w.change(it, c, stopped, func(t *Target, truncate []entry) error {
-			if w.discard = w.discard || w.queue.discarded(); w.discard {
+	err := it.each(w.shard, l.stopped, func(c *stream.Change) error {
+		return w.change(it, c, l.stopped, func(t *Target, truncate []entry) error {
+			if w.queue.discarded() {
+				w.discard = true
 				return errStopped
 			}
 			if truncate != nil {
-				if !ch.empty() {
-					if err := next(); err != nil {
-						return err
-					}
-				}
-				if it.tx.Spool != nil {
-					c := ch.copies.keep(c)
-					for i := range truncate {
-						truncate[i].change = c
-					}
-				}
-				ch.truncate = truncate
-				ch.counts.add(stream.Truncate)
-				return next()
+				return l.truncate(c, truncate)
 			}
-			win := w.window(ch, t)
-			size := int64(len(c.Old) + len(c.New))
-			if win == nil || ch.rows >= w.a.options.GroupRows || ch.rows > 0 && ch.bytes+size > w.a.options.GroupBytes {
-				if err := next(); err != nil {
-					return err
-				}
-				win = w.window(ch, t)
-			}
-			if it.tx.Spool != nil {
-				c = ch.copies.keep(c)
-			}
-			return ch.add(win, entry{change: c, item: it})
+			return l.add(t, c)
 		})
 	})
 	if u, ok := asUnroutable(err); ok {
@@ -91,14 +58,14 @@ func (w *worker) largeOnce(ctx context.Context, it *item) error {
 	if err != nil {
 		return err
 	}
-	if number == 0 && ch.empty() {
-		w.at = max(w.at, g.end)
+	if l.number == 0 && l.chunk.empty() {
+		w.at = max(w.at, l.group.end)
 		return nil
 	}
-	if err := submit(true); err != nil {
+	if err := l.submit(true); err != nil {
 		return err
 	}
-	w.at = g.end
+	w.at = l.group.end
 	for len(w.flights) > 0 {
 		if err := w.wait(ctx); err != nil {
 			return err
@@ -107,24 +74,95 @@ func (w *worker) largeOnce(ctx context.Context, it *item) error {
 	return nil
 }
 
-// largeUnroutable stops a table in the middle of a transaction that is on disk:
-// what of the transaction is there is taken back, and it begins again.
-func (w *worker) largeUnroutable(ctx context.Context, u *unroutable, it *item) error {
+// abandonLarge takes back what of a large transaction is there when Run is told
+// to end.
+func (w *worker) abandonLarge(ctx context.Context) error {
 	for len(w.flights) > 0 {
-		if err := w.wait(ctx); err != nil {
+		if err := w.wait(ctx); err != nil && err != errRestart {
 			return err
 		}
 	}
 	w.exec.stop()
 	w.exec = nil
-	f := &failure{err: u.err, op: op{entry: entry{change: u.change, item: it}}}
-	if err := w.stop(ctx, u.target, f); err != nil {
-		return err
-	}
-	// The transaction may have begun; ROLLBACK without one is only a warning.
+	// It may have begun; ROLLBACK without a transaction is only a warning.
 	if err := w.rollback(ctx, true); err != nil && err != errRestart {
 		return err
 	}
 	w.restart()
+	return nil
+}
+
+// add puts a change into the chunk, or into the next one if that is full.
+func (l *largeRun) add(t *Target, c *stream.Change) error {
+	o, size := &l.w.a.options, int64(len(c.Old)+len(c.New))
+	win := l.w.window(l.chunk, t)
+	if win == nil || l.chunk.rows >= o.GroupRows || l.chunk.rows > 0 && l.chunk.bytes+size > o.GroupBytes {
+		if err := l.next(); err != nil {
+			return err
+		}
+		win = l.w.window(l.chunk, t)
+	}
+	if l.item.tx.Spool != nil {
+		c = l.chunk.copies.keep(c)
+	}
+	return l.chunk.add(win, entry{change: c, item: l.item})
+}
+
+// truncate makes a chunk of its own.
+func (l *largeRun) truncate(c *stream.Change, entries []entry) error {
+	if !l.chunk.empty() {
+		if err := l.next(); err != nil {
+			return err
+		}
+	}
+	if l.item.tx.Spool != nil {
+		c = l.chunk.copies.keep(c)
+		for i := range entries {
+			entries[i].change = c
+		}
+	}
+	l.chunk.truncate = entries
+	l.chunk.counts.add(stream.Truncate)
+	return l.next()
+}
+
+func (l *largeRun) next() error {
+	if err := l.submit(false); err != nil {
+		return err
+	}
+	l.chunk = l.w.newChunk()
+	return nil
+}
+
+// submit hands the chunk over. While it waits, a table may be stopped for an
+// earlier group's sake: then what is folded here is not right any more.
+func (l *largeRun) submit(last bool) error {
+	w := l.w
+	for len(w.flights) >= inFlight {
+		if err := w.wait(l.ctx); err != nil {
+			return err
+		}
+	}
+	if w.stamp != l.stamp {
+		return errRestart
+	}
+	if l.number == 0 {
+		l.group.from, w.submitted = w.submitted, l.group.end
+	}
+	w.submit(&flight{group: l.group, chunk: l.chunk, number: l.number, first: l.number == 0, last: last})
+	l.number++
+	return nil
+}
+
+// largeUnroutable stops a table in the middle of a transaction that is on disk:
+// what of the transaction is there is taken back, and it begins again.
+func (w *worker) largeUnroutable(ctx context.Context, u *unroutable, it *item) error {
+	if err := w.abandonLarge(ctx); err != nil {
+		return err
+	}
+	f := &failure{err: u.err, op: op{entry: entry{change: u.change, item: it}}}
+	if err := w.stop(ctx, u.target, f); err != nil {
+		return err
+	}
 	return errRestart
 }

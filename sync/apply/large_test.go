@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgdrover/pgdrover/sync/apply"
 	"github.com/pgdrover/pgdrover/sync/stream"
 )
 
@@ -66,6 +67,37 @@ func TestLargeTransaction(t *testing.T) {
 	if const64 := uint64(64 << 20); most > const64 {
 		t.Errorf("the heap grew by %d MB", most>>20)
 	}
+}
+
+// TestStopInTheMiddle: a large transaction that is not finished when Run is told
+// to end is taken back; what was before it is confirmed.
+func TestStopInTheMiddle(t *testing.T) {
+	t.Parallel()
+	o := setup(t, "CREATE TABLE t (id int PRIMARY KEY)", "t")
+	o.opts.GroupRows = 10
+	r := o.rel["t"]
+	reached, goOn := make(chan struct{}), make(chan struct{})
+	first := o.clock.tx(ins(r, num(-1)))
+	o.source.add(first, o.clock.spool(1000, func(i int) stream.Change {
+		if i == 500 && reached != nil {
+			close(reached)
+			<-goOn
+			reached = nil
+		}
+		return ins(r, num(i))
+	}))
+	run := start(t, apply.New(o.opts), o.source)
+	<-reached
+	run.cancel()
+	close(goOn)
+	run.stop()
+	o.wantRows("TABLE t", "-1")
+	if got := o.source.lastConfirmed(); got != first.EndLSN {
+		t.Errorf("%s is confirmed", got)
+	}
+	o.source = o.source.again()
+	o.apply()
+	o.wantRows("SELECT count(*) FROM t", "1001")
 }
 
 // TestHugeRow: a row of 200 MB goes alone and is not copied more than needed.

@@ -2,9 +2,13 @@ package apply
 
 import (
 	"context"
+	"errors"
 	"slices"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/pgdrover/pgdrover/pgerror"
+	"github.com/pgdrover/pgdrover/sync/catalog"
 )
 
 // recover does what is to be done when the oldest flight has failed: the
@@ -59,7 +63,7 @@ func (w *worker) afterFailure(ctx context.Context, o outcome) error {
 	if err := w.rollback(ctx, true); err != nil {
 		return err
 	}
-	if err := w.blame(ctx, f.chunk, o.failure); err != nil {
+	if err := w.blame(ctx, f, o.failure); err != nil {
 		return err
 	}
 	return errRestart
@@ -126,8 +130,8 @@ func (w *worker) rollback(ctx context.Context, whole bool) error {
 
 // blame finds what has to change before a chunk can be tried again: its table
 // goes one by one, or, if it did, stops (errRestart).
-func (w *worker) blame(ctx context.Context, c *chunk, f *failure) error {
-	o := f.op
+func (w *worker) blame(ctx context.Context, in *flight, f *failure) error {
+	o, c := f.op, in.chunk
 	switch {
 	case o.kind == opTruncate:
 		for _, e := range c.truncate {
@@ -145,6 +149,18 @@ func (w *worker) blame(ctx context.Context, c *chunk, f *failure) error {
 		return errRestart
 	}
 	win := o.window
+	if win == nil && in.group.large && f.err != nil {
+		// The state at the end of one transaction of the source does not depend on
+		// how it was reached.
+		if t := in.group.items[0].targets.byError(f.err); t != nil {
+			of := *f
+			of.op.entry = entry{item: in.group.items[0]}
+			if err := w.stop(ctx, t, &of); err != nil {
+				return err
+			}
+			return errRestart
+		}
+	}
 	if win == nil && c != nil && f.err != nil {
 		win = c.byError(f.err)
 	}
@@ -176,15 +192,32 @@ func (w *worker) stop(ctx context.Context, t *Target, f *failure) error {
 
 // byError finds the table that an error of a constraint names.
 func (c *chunk) byError(err *pgerror.Error) *window {
-	server := serverFields(err)
-	if server == nil {
-		return nil
-	}
-	i := slices.IndexFunc(c.windows, func(w *window) bool {
-		return w.target.Table.Schema == server.SchemaName && w.target.Table.Name == server.TableName
-	})
+	table := tableOf(err)
+	i := slices.IndexFunc(c.windows, func(w *window) bool { return w.target.Table == table })
 	if i < 0 {
 		return nil
 	}
 	return c.windows[i]
+}
+
+// byError is the same among all tables that a transaction changes.
+func (n *resolution) byError(err *pgerror.Error) *Target {
+	table := tableOf(err)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, f := range n.all {
+		if f.target != nil && f.target.Table == table {
+			return f.target
+		}
+	}
+	return nil
+}
+
+// tableOf gives the table that a server's error names.
+func tableOf(err *pgerror.Error) catalog.Name {
+	var server *pgconn.PgError
+	if !errors.As(err.Cause, &server) {
+		return catalog.Name{}
+	}
+	return catalog.Name{Schema: server.SchemaName, Name: server.TableName}
 }

@@ -90,7 +90,7 @@ func (w *worker) runFlight(ctx context.Context, f *flight) error {
 	if err := w.rollback(ctx, true); err != nil {
 		return err
 	}
-	if err := w.blame(ctx, f.chunk, failed); err != nil {
+	if err := w.blame(ctx, f, failed); err != nil {
 		return err
 	}
 	return errRestart
@@ -109,7 +109,7 @@ func (w *worker) takeBack(ctx context.Context, f *flight, failed *failure) error
 	if err := w.rollback(ctx, f.first); err != nil {
 		return err
 	}
-	err := w.blame(ctx, f.chunk, failed)
+	err := w.blame(ctx, f, failed)
 	if err == errRestart && !f.first {
 		if err := w.rollback(ctx, true); err != nil {
 			return err

@@ -217,11 +217,9 @@ func TestIntegersAreWidened(t *testing.T) {
 	o := setup(t, "CREATE TABLE t (id int PRIMARY KEY, s smallint, v text)", "t")
 	r := o.rel["t"]
 	o.db.Exec(t, "ALTER TABLE t ALTER id TYPE bigint, ALTER s TYPE bigint")
-	_, types := shapes(t, o.db, "t")
 	source := o.db.Cluster.CreateDatabase(t)
 	source.Exec(t, "CREATE TABLE t (id int PRIMARY KEY, s smallint, v text)")
 	_, sourceTypes := shapes(t, source, "t")
-	_ = types
 	o.tables.find = finder(t, source, o.db, sourceTypes, nil)
 	bin2 := func(n int16) val { return raw([]byte{byte(uint16(n) >> 8), byte(n)}) }
 	var a, b, c []stream.Change

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strings"
 	"sync"
 
 	"github.com/jackc/pgx/v5"
@@ -296,19 +295,4 @@ func (s *session) need(n int) error {
 		}
 	}
 	return nil
-}
-
-// simple runs statements of the simple protocol and gives the first column of
-// the last row.
-func simple(ctx context.Context, conn *pgx.Conn, sql string) (string, error) {
-	results, err := conn.PgConn().Exec(ctx, sql).ReadAll()
-	if err != nil {
-		return "", err
-	}
-	for _, r := range results {
-		for _, row := range r.Rows {
-			return strings.Clone(string(row[0])), nil
-		}
-	}
-	return "", nil
 }

@@ -1,11 +1,8 @@
 package apply
 
 import (
-	"errors"
 	"sync"
 	"time"
-
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pgdrover/pgdrover/pgerror"
 	"github.com/pgdrover/pgdrover/sync/catalog"
@@ -160,13 +157,4 @@ func (w *worker) position() stream.LSN {
 	w.stats.mu.Lock()
 	defer w.stats.mu.Unlock()
 	return w.stats.s.AppliedLSN
-}
-
-// serverFields gives the fields that a server sent with an error.
-func serverFields(err *pgerror.Error) *pgconn.PgError {
-	var server *pgconn.PgError
-	if errors.As(err.Cause, &server) {
-		return server
-	}
-	return nil
 }

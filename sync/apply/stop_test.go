@@ -229,3 +229,34 @@ func TestAtWithoutRun(t *testing.T) {
 		t.Errorf("At without Run: %v", err)
 	}
 }
+
+// TestDeferredConstraint: where the destination checks deferred constraints
+// (its triggers are ENABLE ALWAYS), they may be broken within a transaction of
+// the source, and what breaks them at its end stops the table there.
+func TestDeferredConstraint(t *testing.T) {
+	t.Parallel()
+	for _, large := range []bool{false, true} {
+		o := setup(t, `CREATE TABLE t (id int PRIMARY KEY, u int UNIQUE DEFERRABLE INITIALLY IMMEDIATE); CREATE TABLE other (id int PRIMARY KEY);
+INSERT INTO t SELECT i, i FROM generate_series(1, 9) i; DO $$ DECLARE n name; BEGIN FOR n IN SELECT tgname FROM pg_trigger WHERE tgrelid = 't'::regclass LOOP EXECUTE format('ALTER TABLE t ENABLE ALWAYS TRIGGER %I', n); END LOOP; END $$`, "t", "other")
+		r, other := o.rel["t"], o.rel["other"]
+		bad := []stream.Change{upd(r, num(5), num(6)), ins(other, num(3)), upd(r, num(7), num(70)), ins(other, num(4))}
+		tx3 := func() *stream.Transaction { return o.clock.tx(bad...) }
+		if large {
+			o.opts.GroupRows = 3
+			tx3 = func() *stream.Transaction {
+				return o.clock.spool(len(bad), func(i int) stream.Change { return bad[i] })
+			}
+		}
+		o.apply(
+			o.clock.tx(upd(r, num(1), num(2)), upd(r, num(2), num(1)), ins(other, num(1))),
+			o.clock.tx(upd(r, num(3), num(4)), upd(r, num(4), num(3)), ins(other, num(2))),
+			tx3(),
+			o.clock.tx(upd(r, num(8), num(80)), ins(other, num(5))),
+		)
+		if s, ok := o.tables.stop("t"); !ok || s.at != 300 || s.err.Code != "23505" {
+			t.Errorf("large=%t: t is stopped %t: %+v", large, ok, s)
+		}
+		o.wantRows("SELECT id, u FROM t WHERE id <> u ORDER BY 1", "1|2", "2|1", "3|4", "4|3")
+		o.wantRows("TABLE other ORDER BY 1", "1", "2", "3", "4", "5")
+	}
+}

@@ -1,12 +1,10 @@
 package apply_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -15,7 +13,6 @@ import (
 
 	"github.com/pgdrover/pgdrover/integration/pgtest"
 	"github.com/pgdrover/pgdrover/sync/apply"
-	"github.com/pgdrover/pgdrover/sync/catalog"
 	"github.com/pgdrover/pgdrover/sync/stream"
 )
 
@@ -201,6 +198,33 @@ func work(t testing.TB, d *pgtest.Database, seed uint64, n int) {
 	}
 }
 
+// TestRandomWorkloadCut is the same through a connection that is cut all the
+// time, to another version.
+func TestRandomWorkloadCut(t *testing.T) {
+	t.Parallel()
+	to := pgtest.Shared(t, pgtest.Newer(t).Major)
+	src := pgtest.Shared(t, 0).CreateDatabase(t)
+	src.Exec(t, workloadDDL)
+	dst := destination(t, to, workloadDDL)
+	p := newPair(t, src, false)
+	p.to(dst)
+	proxy := to.Proxy(t)
+	p.opts.Destinations[0] = through(dst, 0, proxy)
+	p.opts.GroupRows = 50
+	l := p.start()
+	r := rand.New(rand.NewPCG(3, 3))
+	for seed := range uint64(12) {
+		proxy.CutAfter(pgtest.Direction(r.IntN(2)), 1+r.Int64N(8000))
+		work(t, src, seed, 25)
+	}
+	p.catchesUp(l)
+	l.stop()
+	for name, s := range p.tables.stopped {
+		t.Errorf("%s is stopped: %s\nDETAIL: %s", name, s.err.Message, s.err.Detail)
+	}
+	compareRows(t, src, dst, workloadTables...)
+}
+
 func TestRandomWorkload(t *testing.T) {
 	t.Parallel()
 	for _, binary := range []bool{false, true} {
@@ -214,9 +238,6 @@ func TestRandomWorkload(t *testing.T) {
 				p := newPair(t, src, binary)
 				p.to(dst)
 				p.opts.GroupRows = rows
-				if binary {
-					p.tables.find = binaryFind(p.tables.find)
-				}
 				l := p.start()
 				work(t, src, uint64(rows), 400)
 				p.catchesUp(l)
@@ -230,14 +251,3 @@ func TestRandomWorkload(t *testing.T) {
 		}
 	}
 }
-
-// binaryFind leaves out what cannot come in binary form.
-func binaryFind(find func(*stream.Relation) (*apply.Target, error)) func(*stream.Relation) (*apply.Target, error) {
-	return find
-}
-
-var (
-	_ = sync.Mutex{}
-	_ = context.Canceled
-	_ = catalog.Name{}
-)

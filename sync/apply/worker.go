@@ -80,7 +80,11 @@ func (w *worker) run(ctx context.Context) (err error) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		if err := w.advance(ctx); err != nil {
+		err := w.advance(ctx)
+		if errors.Is(err, errStopped) && w.exec != nil {
+			err = w.abandonLarge(ctx)
+		}
+		if err != nil {
 			return err
 		}
 		if w.discard || w.ended && w.idle() {

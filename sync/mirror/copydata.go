@@ -294,16 +294,43 @@ func (j *copyData) schemaPhase(ctx context.Context, phase dump.Phase, gate *sche
 		manager: j.manager, pair: j.pair, binary: j.binary, quoteAll: j.quoteAll, part: true, gate: gate,
 		req: SchemaSyncRequest{Phase: phase, Source: j.req.Source, Destination: j.req.Destination, Publication: j.req.Publication},
 	}
-	open := j.journal.open
+	err := j.persist(ctx, func() error { return j.runPart(ctx, part) })
+	if phase == dump.PostData || err != nil {
+		err = errors.Join(err, j.endSchema(ctx, err))
+	}
+	return err
+}
+
+// persist does something that can be done again, as often as lost connections
+// make it necessary, within the attempts that are configured.
+func (j *copyData) persist(ctx context.Context, do func() error) error {
+	general := j.config.General
+	for attempt := 1; ; attempt++ {
+		err := do()
+		switch {
+		case err == nil || ctx.Err() != nil || !retryable(err):
+			return err
+		case attempt >= general.ReshardingCopyRetryMaxAttempts:
+			e := *pgerror.From(err)
+			e.Hint = fmt.Sprintf("it was tried %s. Run the same command again when the servers are well: it goes on with what is missing", times(attempt))
+			return &e
+		}
+		j.manager.log.Warn("a connection was lost; it is tried again", "task", j.journal.task, "attempt", attempt, "error", err)
+		if err := wait(ctx, general.ReshardingCopyRetryMinDelay<<min(attempt-1, 5)); err != nil {
+			return err
+		}
+	}
+}
+
+// runPart runs a phase once, with a journal of its own.
+func (j *copyData) runPart(ctx context.Context, part *schemaSync) error {
+	open, phase := j.journal.open, part.req.Phase
 	part.begun(newJournal(open, nil, j.journal.mirrorID, j.journal.task, phase.String()))
 	part.journal.part = state.SchemaPart
 	err := part.run(ctx)
 	part.journal.flush(ctx)
 	if closed := part.journal.close(ctx); err == nil && closed != nil {
 		err = closed
-	}
-	if phase == dump.PostData || err != nil {
-		err = errors.Join(err, j.endSchema(ctx, err))
 	}
 	return err
 }

@@ -54,10 +54,13 @@ func (j *copyData) slots(ctx context.Context) (map[int]*snapshot, error) {
 				s.stream = row
 			}
 		}
-		made, err := s.slot(ctx)
-		if made != nil {
-			out[s.number] = made
-		}
+		err := j.persist(ctx, func() error {
+			made, err := s.slot(ctx)
+			if made != nil {
+				out[s.number] = made
+			}
+			return err
+		})
 		if err != nil {
 			return out, err
 		}

@@ -96,6 +96,8 @@ func (h *heartbeat) report(ctx context.Context, err error) {
 	}
 	if pgerror.Code(err) == pgerror.CannotConnectNow {
 		h.reader.end(err)
+		// The server waits for as long as somebody is there who could confirm more.
+		_ = h.reader.conn.Close()
 		return
 	}
 	if !h.warned {
