@@ -31,7 +31,7 @@ func (d *demo) further() string {
 	section("All of it stays up, and the customers go on. In another terminal:", suggestion{d.psql(), ""})
 	section("There, for example:",
 		suggestion{`SHOW MIRRORS \watch 1`, "how far behind; Ctrl-C ends it"},
-		suggestion{"SHOW MIRROR " + mirror + ";", "its tables, with what was inserted, updated, deleted"},
+		suggestion{"SHOW MIRROR " + mirror + ";", "its tables, their states, what stopped them"},
 		suggestion{"SHOW SCHEMA_SYNC;", "every statement on every shard"},
 		suggestion{"SHOW HELP;", "all commands"},
 		suggestion{`\x auto`, "wide results, a column on each line"},

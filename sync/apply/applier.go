@@ -33,8 +33,9 @@ type Tables interface {
 	// Find gives the target of a relation, nil to leave its changes out because
 	// the table is stopped, not mirrored or being copied. It is called once for
 	// each shape of a relation, and again after Forget. An error that is not a
-	// lost connection ends Run.
-	Find(ctx context.Context, relation *stream.Relation) (*Target, error)
+	// lost connection ends Run. at is the FinalLSN of the transaction whose change
+	// has met the relation first.
+	Find(ctx context.Context, relation *stream.Relation, at stream.LSN) (*Target, error)
 	// Stop records durably that nothing of the table is applied from the
 	// transaction whose commit record is at at on. It is called before the group
 	// that leaves the table out commits; an error ends Run.

@@ -151,6 +151,7 @@ type tables struct {
 	mu      sync.Mutex
 	find    func(*stream.Relation) (*apply.Target, error)
 	finds   int
+	found   []stream.LSN // that it was asked for at
 	stopped map[catalog.Name]stop
 	onStop  func(catalog.Name)
 }
@@ -161,10 +162,11 @@ type stop struct {
 	xid uint32
 }
 
-func (x *tables) Find(_ context.Context, r *stream.Relation) (*apply.Target, error) {
+func (x *tables) Find(_ context.Context, r *stream.Relation, at stream.LSN) (*apply.Target, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.finds++
+	x.found = append(x.found, at)
 	if _, ok := x.stopped[catalog.Name{Schema: r.Schema, Name: r.Name}]; ok {
 		return nil, nil
 	}

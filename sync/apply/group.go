@@ -24,6 +24,7 @@ type group struct {
 	sync      bool // committed and flushed at once
 	exact     bool // some changes went one by one
 	counts    Counts
+	tables    map[catalog.Name]Counts // nil unless an Observer wants them
 }
 
 // chunk is a part of a group that is applied, and if need be taken back, as one.
@@ -35,7 +36,6 @@ type chunk struct {
 	truncate []entry // it is this TRUNCATE and nothing else
 	rows     int
 	bytes    int64
-	counts   Counts
 	spare    []*window
 	copies   arena
 }
@@ -89,8 +89,19 @@ func (c *chunk) empty() bool { return c.rows == 0 && len(c.truncate) == 0 }
 func (c *chunk) add(w *window, e entry) error {
 	c.rows++
 	c.bytes += int64(len(e.change.Old) + len(e.change.New))
-	c.counts.add(e.change.Kind)
+	w.counts.add(e.change.Kind)
 	return w.add(e)
+}
+
+// counts are the changes in the chunk.
+func (c *chunk) counts() (sum Counts) {
+	for _, w := range c.windows {
+		sum.plus(w.counts)
+	}
+	if c.truncate != nil {
+		sum.Truncates++
+	}
+	return sum
 }
 
 // arena holds copies of changes that are valid for one call only.

@@ -122,7 +122,6 @@ func (l *largeRun) truncate(c *stream.Change, entries []entry) error {
 		}
 	}
 	l.chunk.truncate = entries
-	l.chunk.counts.add(stream.Truncate)
 	return l.next()
 }
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/pgdrover/pgdrover/sync/catalog"
 	"github.com/pgdrover/pgdrover/sync/stream"
 )
 
@@ -31,7 +32,7 @@ func (w *worker) landed(o outcome) {
 	}
 	f.group.began = true
 	if f.chunk != nil {
-		f.group.counts.plus(f.chunk.counts)
+		w.count(f.group, f.chunk)
 		w.relax(f.chunk)
 		f.group.exact = f.group.exact || f.chunk.exact()
 		if f.group.large {
@@ -40,6 +41,35 @@ func (w *worker) landed(o outcome) {
 	}
 	if f.last {
 		w.committedGroup(f.group, o)
+	}
+}
+
+// count adds what a chunk has done to its group. A table that every shard has is
+// counted by the first.
+func (w *worker) count(g *group, c *chunk) {
+	g.counts.plus(c.counts())
+	if w.a.options.Observer.GroupApplied == nil {
+		return
+	}
+	add := func(t *Target, counts Counts) {
+		if t.key == nil && w.shard > 0 {
+			return
+		}
+		if g.tables == nil {
+			g.tables = map[catalog.Name]Counts{}
+		}
+		sum := g.tables[t.sourceName()]
+		sum.plus(counts)
+		g.tables[t.sourceName()] = sum
+	}
+	for _, win := range c.windows {
+		add(win.target, win.counts)
+	}
+	if w.shard > 0 {
+		return // a TRUNCATE goes to every shard
+	}
+	for _, e := range c.truncate {
+		add(e.target, Counts{Truncates: 1})
 	}
 }
 

@@ -12,7 +12,7 @@ func (w *worker) redo(ctx context.Context, g *group) error {
 		if g.end <= w.committed { // its COMMIT was not lost
 			g.committed, g.counts = true, Counts{}
 			for _, c := range g.chunks {
-				g.counts.plus(c.counts)
+				g.counts.plus(c.counts())
 			}
 			w.stats.group(w, g)
 			w.forgetGroup(g)
@@ -40,6 +40,7 @@ func (w *worker) redo(ctx context.Context, g *group) error {
 func (w *worker) runGroup(ctx context.Context, g *group) error {
 	g.from, g.began = w.committed, false
 	g.counts = Counts{}
+	clear(g.tables)
 	if len(g.chunks) == 0 {
 		return w.runFlight(ctx, &flight{group: g, first: true, last: true})
 	}

@@ -56,7 +56,7 @@ func (r *resolver) known(relation *stream.Relation) *resolved {
 	return nil
 }
 
-func (r *resolver) find(relation *stream.Relation) (*resolved, error) {
+func (r *resolver) find(relation *stream.Relation, at stream.LSN) (*resolved, error) {
 	if f := r.known(relation); f != nil {
 		return f, nil
 	}
@@ -67,7 +67,7 @@ func (r *resolver) find(relation *stream.Relation) (*resolved, error) {
 	}
 	f := &resolved{relation: relation, asked: r.a.stops.count.Load()}
 	err := r.a.persist(r.ctx, func(ctx context.Context) (err error) {
-		f.target, err = r.a.options.Tables.Find(ctx, relation)
+		f.target, err = r.a.options.Tables.Find(ctx, relation, at)
 		return err
 	})
 	if err != nil {
@@ -107,7 +107,7 @@ func (n *resolution) resolve(relation *stream.Relation) (*resolved, error) {
 			return f, nil
 		}
 	}
-	f, err := n.resolver.find(relation)
+	f, err := n.resolver.find(relation, n.finalLSN)
 	if err != nil {
 		return nil, err
 	}

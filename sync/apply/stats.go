@@ -48,6 +48,11 @@ type GroupApplied struct {
 	Shard        int
 	Transactions int
 	Rows         Counts
+	// Tables are the changes by the source's table. Those that go to every shard
+	// are told by shard 0 alone, so that the sum over the shards counts each
+	// change once; a row that moves is a DELETE on one shard and an INSERT on
+	// another. It is the receiver's.
+	Tables   map[catalog.Name]Counts
 	Exact        bool          // some table's changes went one by one
 	Duration     time.Duration // from the begin of its execution to the answer of COMMIT
 	Lag          time.Duration // since the source committed its last transaction, by the clocks of both
@@ -55,7 +60,7 @@ type GroupApplied struct {
 
 func (g *group) info(shard int, took time.Duration) GroupApplied {
 	last := g.items[len(g.items)-1].tx
-	return GroupApplied{Shard: shard, Transactions: len(g.items), Rows: g.counts, Exact: g.exact, Duration: took, Lag: time.Since(last.CommitTime)}
+	return GroupApplied{Shard: shard, Transactions: len(g.items), Rows: g.counts, Tables: g.tables, Exact: g.exact, Duration: took, Lag: time.Since(last.CommitTime)}
 }
 
 // ShardStats is where one destination shard is.

@@ -235,7 +235,6 @@ func (w *worker) fold(g *group, it *item) error {
 			if truncate != nil {
 				ch = w.newChunk()
 				ch.truncate = truncate
-				ch.counts.add(stream.Truncate)
 				g.chunks = append(g.chunks, ch)
 				return nil
 			}

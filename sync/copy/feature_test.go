@@ -215,12 +215,12 @@ func TestEmptyTablesAndTablesWithoutColumns(t *testing.T) {
 		p.source.Exec(t, "INSERT INTO nothing SELECT FROM generate_series(1, 1234)")
 		tables, _ := p.look(t)
 		// They are not empty any more when they are copied.
-		source, exporter := p.snapshot(t)
+		_, exporter := p.snapshot(t)
 		if err := exporter.Close(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		p.source.Exec(t, "INSERT INTO filled SELECT generate_series(1, 10)")
-		source, _ = p.snapshot(t)
+		source, _ := p.snapshot(t)
 		p.succeed(t, p.copier(t, source, tables).Run(t.Context()))
 		p.sameEverywhere(t, "SELECT count(*) FROM nothing")
 		p.sameEverywhere(t, "SELECT * FROM filled")

@@ -153,7 +153,7 @@ func (s *session) read(buffer []byte) (int, error) {
 	if n > 0 {
 		return n, nil
 	}
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
 	return 0, fmt.Errorf("read from %s: %w", connect.Place(s.server), err)

@@ -35,9 +35,6 @@ type copyData struct {
 	router   *shard.Router // which rows go to which shard of the destination
 	origin   *shard.Router // which tables are spread over the shards of the source; nil if it has one
 	sources  []*sourceShard
-
-	mu      sync.Mutex
-	failure error // of the schema, told when the rows are in
 }
 
 // sourceShard is one shard of the source: a slot, a snapshot, a stream.

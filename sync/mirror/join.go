@@ -236,7 +236,7 @@ func (p *part) catchUp(ctx context.Context) error {
 			if err := p.applyUntil(ctx, at); err != nil {
 				return err
 			}
-			return p.handOver(ctx, live, max(at, p.at))
+			return p.handOver(ctx, max(at, p.at))
 		})
 	}
 }
@@ -246,7 +246,7 @@ func (p *part) catchUp(ctx context.Context) error {
 const joinBytes = 4 << 20
 
 // handOver makes the tables the stream's own from a position on.
-func (p *part) handOver(ctx context.Context, live *pipeline, from stream.LSN) error {
+func (p *part) handOver(ctx context.Context, from stream.LSN) error {
 	var keys []tableKey
 	for _, key := range p.keys {
 		if row, ok := p.source.job.tables.get(key); ok && TableState(row.State) == TableCatchingUp {

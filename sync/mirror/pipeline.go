@@ -15,6 +15,7 @@ import (
 	"github.com/pgdrover/pgdrover/sync/apply"
 	"github.com/pgdrover/pgdrover/sync/catalog"
 	"github.com/pgdrover/pgdrover/sync/connect"
+	"github.com/pgdrover/pgdrover/sync/mirror/state"
 	"github.com/pgdrover/pgdrover/sync/shard"
 	"github.com/pgdrover/pgdrover/sync/stream"
 )
@@ -75,6 +76,13 @@ func (p *pipeline) observer() apply.Observer {
 				Transactions: int64(g.Transactions), Inserted: g.Rows.Inserts, Updated: g.Rows.Updates, Deleted: g.Rows.Deletes, Truncated: g.Rows.Truncates,
 				Exact: g.Exact, Took: g.Duration, Lag: g.Lag,
 			})
+			for table, counts := range g.Tables {
+				p.source.job.tables.note(tableKey{shard, table}, func(row *state.Table) {
+					row.Inserted += counts.Inserts
+					row.Updated += counts.Updates
+					row.Deleted += counts.Deletes
+				})
+			}
 		},
 		TableStopped: func(catalog.Name, *pgerror.Error) { sink.TableStop(mirror, shard) },
 		Retry: func(destination, _ int, err error) {
@@ -187,7 +195,7 @@ func (p *pipeline) chooseFormat(ctx context.Context) error {
 type pipelineTables struct{ pipeline *pipeline }
 
 // Find gives how the changes of a relation are applied, nil to leave them out.
-func (t *pipelineTables) Find(ctx context.Context, relation *stream.Relation) (*apply.Target, error) {
+func (t *pipelineTables) Find(ctx context.Context, relation *stream.Relation, at stream.LSN) (*apply.Target, error) {
 	p := t.pipeline
 	name := catalog.Name{Schema: relation.Schema, Name: relation.Name}
 	key := tableKey{p.source.number, name}
@@ -208,7 +216,7 @@ func (t *pipelineTables) Find(ctx context.Context, relation *stream.Relation) (*
 	if misfit != nil {
 		p.source.job.manager.log.Error("a table is stopped", "table", name.String(), "sqlstate", misfit.Code, "error", misfit.Message, "detail", misfit.Detail)
 		p.source.job.manager.metrics.TableStop(p.source.job.pair.mirror, p.source.number)
-		return nil, p.source.job.tables.stop(ctx, key, withWayOut(misfit, p.source.job.pair.mirror, name), from)
+		return nil, p.source.job.tables.stop(ctx, key, withWayOut(misfit, p.source.job.pair.mirror, name), max(at, from))
 	}
 	return target, nil
 }

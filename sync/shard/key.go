@@ -3,9 +3,10 @@ package shard
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"unsafe"
 
-	"github.com/jackc/pgx/v5"
+	"github.com/pgdrover/pgdrover/dump"
 )
 
 // Key finds the shard of a table's rows from their sharding key. It never
@@ -135,4 +136,10 @@ func (k *Key) ofBytes(format Format, b, value []byte) (int, error) {
 }
 
 // quote is the SQL of a name.
-func quote(names ...string) string { return pgx.Identifier(names).Sanitize() }
+func quote(names ...string) string {
+	quoted := make([]string, len(names))
+	for i, name := range names {
+		quoted[i] = dump.QuoteIdent(name)
+	}
+	return strings.Join(quoted, ".")
+}

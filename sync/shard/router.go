@@ -218,9 +218,9 @@ func joinFailures(failures []error) error {
 		case first == nil:
 			first = pgerror.From(err)
 		case first.Detail == "":
-			first.WithDetail("%s", err)
+			first = first.WithDetail("%s", err)
 		default:
-			first.WithDetail("%s\n%s", first.Detail, err)
+			first = first.WithDetail("%s\n%s", first.Detail, err)
 		}
 	}
 	if first == nil {
