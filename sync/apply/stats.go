@@ -53,9 +53,9 @@ type GroupApplied struct {
 	// change once; a row that moves is a DELETE on one shard and an INSERT on
 	// another. It is the receiver's.
 	Tables   map[catalog.Name]Counts
-	Exact        bool          // some table's changes went one by one
-	Duration     time.Duration // from the begin of its execution to the answer of COMMIT
-	Lag          time.Duration // since the source committed its last transaction, by the clocks of both
+	Exact    bool          // some table's changes went one by one
+	Duration time.Duration // from the begin of its execution to the answer of COMMIT
+	Lag      time.Duration // since the source committed its last transaction, by the clocks of both
 }
 
 func (g *group) info(shard int, took time.Duration) GroupApplied {

@@ -10,8 +10,9 @@ import (
 type window struct {
 	target  *Target
 	entries []entry // in the order of the source
-	single  bool    // they are applied one by one
-	checked bool    // and deferred constraints are checked behind each transaction
+	counts  Counts
+	single  bool // they are applied one by one
+	checked bool // and deferred constraints are checked behind each transaction
 	table   keyTable
 	classes []columnSet // sets of columns that UPDATEs give, most often one
 	byClass map[string]int32
