@@ -86,6 +86,10 @@ func gone(tb testing.TB, m *mirror.Manager) {
 // breaks waits for a task that has to end by an error, and checks that.
 func breaks(tb testing.TB, m *mirror.Manager, id mirror.TaskID, code string, words ...string) *pgerror.Error {
 	tb.Helper()
+	pgtest.Eventually(tb, "the task has failed", func(ctx context.Context) (bool, error) {
+		task, err := look(ctx, m, id)
+		return err == nil && task.State == mirror.Failed, nil
+	})
 	task := ends(tb, m, id, mirror.Failed)
 	says(tb, task.Error, code, words...)
 	return task.Error
@@ -475,7 +479,7 @@ func TestDataNetworkIsSilent(t *testing.T) {
 func TestDataStalledDestination(t *testing.T) {
 	t.Parallel()
 	c := pgtest.Start(t, pgtest.Options{Settings: map[string]string{"wal_sender_timeout": "1s"}})
-	source, destination := c.CreateDatabase(t), pgtest.Shared(t, 0).CreateDatabase(t)
+	source, destination := c.CreateDatabase(t), c.CreateDatabase(t)
 	source.Exec(t, pairRows+"CREATE PUBLICATION all_tables FOR ALL TABLES")
 	m := between(source, destination).manager(t)
 	id := follow(t, m)

@@ -112,8 +112,8 @@ func TestDataSlotInvalidated(t *testing.T) {
 			if while == "stopped" {
 				id = copyData(t, m, copyRequest())
 			}
-			e := breaks(t, m, id, pgerror.ObjectNotInPrerequisiteState, "can give no more changes", "max_slot_wal_keep_size")
 			release()
+			e := breaks(t, m, id, pgerror.ObjectNotInPrerequisiteState, "can give no more changes", "max_slot_wal_keep_size")
 			rows, warnings, err := m.Slots(t.Context())
 			if err != nil || len(warnings) > 0 {
 				t.Fatal(full(err), warnings)

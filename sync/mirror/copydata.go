@@ -305,11 +305,14 @@ func (j *copyData) persist(ctx context.Context, do func() error) error {
 	for attempt := 1; ; attempt++ {
 		err := do()
 		switch {
-		case err == nil || ctx.Err() != nil || !retryable(err):
+		case err == nil || ctx.Err() != nil || !retryable(err) || pgerror.Code(err) == pgerror.ConfigurationLimitExceeded:
 			return err
 		case attempt >= general.ReshardingCopyRetryMaxAttempts:
 			e := *pgerror.From(err)
-			e.Hint = fmt.Sprintf("it was tried %s. Run the same command again when the servers are well: it goes on with what is missing", times(attempt))
+			if e.Hint != "" {
+				e.Hint += ". "
+			}
+			e.Hint += fmt.Sprintf("It was tried %s. Run the same command again when the servers are well: it goes on with what is missing", times(attempt))
 			return &e
 		}
 		j.manager.log.Warn("a connection was lost; it is tried again", "task", j.journal.task, "attempt", attempt, "error", err)

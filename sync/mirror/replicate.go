@@ -3,11 +3,13 @@ package mirror
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/pgdrover/pgdrover/dump"
 	"github.com/pgdrover/pgdrover/pgerror"
 	"github.com/pgdrover/pgdrover/sync/apply"
 	"github.com/pgdrover/pgdrover/sync/catalog"
@@ -45,7 +47,7 @@ func (s *sourceShard) follow(ctx context.Context) error {
 			// Only at the transaction's end can the server decode it.
 			s.wholeOnly.Store(true)
 		case !retryable(err) && !errors.Is(err, apply.ErrRedeliver):
-			return err
+			return s.final(err)
 		}
 		if s.applied() > before {
 			attempt = 1
@@ -62,6 +64,22 @@ func (s *sourceShard) follow(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// final gives an error that ends the stream the way out that a mirror has.
+func (s *sourceShard) final(err error) error {
+	e := *pgerror.From(err)
+	e.Cause = err
+	switch {
+	case errors.Is(err, stream.ErrPublicationMissing):
+		e.Hint = fmt.Sprintf("on the source: CREATE PUBLICATION %s FOR ALL TABLES; or as it was. What was written without it is in no stream: %s",
+			dump.QuoteIdent(s.job.req.Publication), s.job.copyAgain())
+	case errors.Is(err, stream.ErrSlotMissing), errors.Is(err, stream.ErrSlotLost):
+		e.Hint = s.job.copyAgain()
+	default:
+		return err
+	}
+	return &e
 }
 
 // maxStreamDelay is the longest pause between two attempts at a stream: the
@@ -149,10 +167,21 @@ func (j *copyData) watch(ctx context.Context) error {
 			failures = 0
 		default:
 			failures++
+			j.toldWaiting(err)
 			j.manager.log.Warn("tables that are to join cannot be looked for or copied; it is tried again", "task", j.journal.task, "error", err)
 			if err := wait(ctx, min(time.Second<<min(failures, 5), maxStreamDelay)); err != nil {
 				return err
 			}
+		}
+	}
+}
+
+// toldWaiting lets SHOW tell what tables that are to join wait for. It goes away
+// when they go on.
+func (j *copyData) toldWaiting(err error) {
+	for _, s := range j.sources {
+		for _, key := range s.missing() {
+			j.tables.note(key, func(t *state.Table) { t.Error = pgerror.From(err) })
 		}
 	}
 }

@@ -97,6 +97,10 @@ func (r *MirrorRow) addTables(tables []state.Table) {
 				r.Streaming++
 			case TableStopped:
 				r.Stopped++
+			default: // a table that waits to join, and for what
+				if t.Error != nil && r.Error == nil {
+					r.Error = t.Error
+				}
 			}
 		}
 		r.Rows, r.Bytes, total = r.Rows+t.Rows, r.Bytes+t.Bytes, total+max(t.TotalBytes, t.Bytes)
