@@ -26,7 +26,7 @@ help: ## list the targets
 build: ## bin/pgdrover
 	$(GOBUILD) -o bin/pgdrover ./cmd/pgdrover
 
-demo: ## two PostgreSQL clusters, a schema moved between them, and what to type
+demo: ## a shop moved between throw-away servers while customers write to it, and what to type
 	@scripts/prerequisites.sh
 	@$(MAKE) --no-print-directory build
 	./bin/pgdrover demo
@@ -55,6 +55,7 @@ fuzz: ## every fuzz target for FUZZTIME (20s)
 	FUZZTIME=$(FUZZTIME) scripts/fuzz.sh
 
 bench: deps build ## the benchmarks against peers
+	@scripts/bench-peers.sh
 	go run ./bench
 
 deps: ## install PostgreSQL if it is missing

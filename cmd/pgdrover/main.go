@@ -36,7 +36,7 @@ type cli struct {
 	SchemaDiff  schemaDiffCommand  `cmd:"" help:"Compare the schemas of two databases and exit: 0 equal, 1 different, 3 could not compare."`
 	Configcheck configcheckCommand `cmd:"" help:"Check both configuration files and exit."`
 	Hash        hashCommand        `cmd:"" help:"Print the SCRAM-SHA-256 verifier of a password, for password_hash in users.toml."`
-	Demo        demoCommand        `cmd:"" help:"Start throw-away PostgreSQL servers with a sample shop, move its schema, and stay up to play with."`
+	Demo        demoCommand        `cmd:"" help:"Start throw-away PostgreSQL servers with a sample shop, move it while customers write to it, and stay up to play with."`
 	Version     versionCommand     `cmd:"" help:"Print the version."`
 }
 

@@ -178,6 +178,9 @@ func (a *Applier) Run(ctx context.Context, source Source) error {
 	if cause := context.Cause(runCtx); cause != nil && !errors.Is(cause, errGrace) {
 		return cause
 	}
+	if ctx.Err() != nil {
+		a.tidyCarried(ctx)
+	}
 	return err
 }
 

@@ -167,7 +167,11 @@ WHERE datname = current_database() AND usename = current_user AND pid <> pg_back
 	if err != nil && !(errors.As(err, &server) && server.Code == pgerror.InsufficientPrivilege) {
 		return 0, err
 	}
-	return ensureProgress(ctx, conn, w.a.options.Mirror, w.a.options.SourceShard)
+	position, err := ensureProgress(ctx, conn, w.a.options.Mirror, w.a.options.SourceShard)
+	if err == nil { // what a run that was killed has left
+		err = dropCarried(ctx, conn, w.a.options.Mirror, w.a.options.SourceShard)
+	}
+	return position, err
 }
 
 // dropSession ends a session that may be of no use any more.

@@ -142,6 +142,14 @@ func (a *Applier) routeAll(ctx context.Context, it *item) error {
 			it.parts = parts
 			return err
 		}
+		if u.incomplete {
+			if err = a.carry(ctx, it); err == nil {
+				continue
+			}
+			if u, ok = asUnroutable(err); !ok {
+				return err
+			}
+		}
 		// The table goes without this transaction, and the rest is routed again.
 		if err := a.stopUnroutable(ctx, u, it); err != nil {
 			return err

@@ -25,6 +25,7 @@ const mirror = `m "1"`
 const stateDDL = `
 CREATE SCHEMA pgdrover;
 CREATE TABLE pgdrover.progress (mirror text NOT NULL, shard integer NOT NULL, lsn pg_lsn NOT NULL, updated_at timestamptz NOT NULL DEFAULT clock_timestamp(), PRIMARY KEY (mirror, shard));
+CREATE TABLE pgdrover.carried (mirror text NOT NULL, shard integer NOT NULL, lsn pg_lsn NOT NULL, change integer NOT NULL, tuple bytea NOT NULL, PRIMARY KEY (mirror, shard, lsn, change));
 `
 
 // destination makes a database with the state's tables and what ddl says.

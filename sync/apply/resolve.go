@@ -87,6 +87,8 @@ type resolution struct {
 	shards   int
 	finalLSN stream.LSN
 
+	completed map[*stream.Change]stream.Tuple // rows that move, by their change, of a transaction in memory
+
 	last atomic.Pointer[resolved] // most changes are of the same relation as the one before
 	mu   sync.Mutex
 	all  []*resolved

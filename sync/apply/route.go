@@ -16,6 +16,8 @@ type unroutable struct {
 	target *Target
 	change *stream.Change
 	err    *pgerror.Error
+	// incomplete says that the shard is known, but not all of the row.
+	incomplete bool
 }
 
 func (u *unroutable) Error() string { return u.err.Error() }
@@ -68,9 +70,9 @@ func (n *resolution) route(c *stream.Change, stopped []stopped, emit func(shard 
 		image, complete = overlay(c.New, c.Old)
 	}
 	if !complete {
-		return &unroutable{target: t, change: keep(c), err: pgerror.New(pgerror.ObjectNotInPrerequisiteState,
-			"a row of %s moves from shard %d to shard %d, but the stream leaves out its unchanged TOASTed values", t, to.before, to.after).
-			WithHint("On the source: ALTER TABLE %s REPLICA IDENTITY FULL;", t.quotedSource())}
+		if image = n.completed[c]; image == nil {
+			return &unroutable{target: t, change: keep(c), err: incomplete(t, to), incomplete: true}
+		}
 	}
 	if err := emit(to.before, &stream.Change{Kind: stream.Delete, Relation: c.Relation, Old: c.Old, OldFull: c.OldFull}); err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/pgdrover/pgdrover/config"
@@ -48,6 +49,7 @@ type worker struct {
 	failures  int // in a row
 	unflushed []commit
 	caution   map[*Target]*caution
+	carries   atomic.Bool // the dispatcher has left rows on the shard
 
 	scripts []*script
 	chunks  []*chunk

@@ -313,7 +313,7 @@ func (s *sourceShard) slotState(ctx context.Context, name string) (stream.SlotSt
 	if err != nil {
 		return stream.SlotState{}, err
 	}
-	if name == s.stream.Slot {
+	if name == s.row().Slot {
 		if err := s.checkSlot(ctx, conn, id); err != nil {
 			return stream.SlotState{}, err
 		}

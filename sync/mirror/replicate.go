@@ -36,8 +36,8 @@ func (j *copyData) replicate(ctx context.Context) error {
 func (s *sourceShard) follow(ctx context.Context) error {
 	general := s.job.config.General
 	for attempt := 1; ; attempt++ {
-		p := &pipeline{source: s, mirror: s.job.pair.mirror, slot: s.stream.Slot, gates: s.mainGate, before: s.done()}
-		before := s.stream.AppliedLSN
+		p := &pipeline{source: s, mirror: s.job.pair.mirror, slot: s.row().Slot, gates: s.mainGate, before: s.done()}
+		before := s.applied()
 		err := s.once(ctx, p)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)

@@ -51,7 +51,7 @@ func (j *copyData) slots(ctx context.Context) (map[int]*snapshot, error) {
 	for _, s := range j.sources {
 		for _, row := range known {
 			if row.Shard == s.number {
-				s.stream = row
+				s.setStream(row)
 			}
 		}
 		err := j.persist(ctx, func() error {
@@ -68,6 +68,19 @@ func (j *copyData) slots(ctx context.Context) (map[int]*snapshot, error) {
 	return out, nil
 }
 
+// row is what is known of the shard's stream.
+func (s *sourceShard) row() state.Stream {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stream
+}
+
+func (s *sourceShard) setStream(row state.Stream) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stream = row
+}
+
 // slot finds the shard's slot or makes it.
 func (s *sourceShard) slot(ctx context.Context) (*snapshot, error) {
 	conn, err := connect.Open(ctx, s.server, "slots")
@@ -82,7 +95,7 @@ func (s *sourceShard) slot(ctx context.Context) (*snapshot, error) {
 	if err := s.dropParts(ctx, conn); err != nil {
 		return nil, err
 	}
-	if s.stream.ConsistentLSN != 0 {
+	if s.row().ConsistentLSN != 0 {
 		return nil, s.checkSlot(ctx, conn, id)
 	}
 	name := s.job.req.Slot
@@ -123,7 +136,7 @@ func (s *sourceShard) adopt(ctx context.Context, there stream.SlotState, id stri
 	if err := s.job.usable(there, s.server); err != nil {
 		return err
 	}
-	s.stream = state.Stream{MirrorID: s.job.journal.mirrorID, Shard: s.number, Slot: there.Name, SystemID: id}
+	s.setStream(state.Stream{MirrorID: s.job.journal.mirrorID, Shard: s.number, Slot: there.Name, SystemID: id})
 	return s.planned(ctx, there.ConfirmedFlushLSN)
 }
 
@@ -151,9 +164,10 @@ func (j *copyData) usable(there stream.SlotState, server config.Server) error {
 // planned records a slot that is there, the position from which it gives
 // changes, and that nothing before it is missing on the destination.
 func (s *sourceShard) planned(ctx context.Context, at stream.LSN) error {
-	if s.stream.Made {
+	row := s.row()
+	if row.Made {
 		// Recorded before the slot was made.
-	} else if err := s.job.journal.write(ctx, func(ctx context.Context, conn *pgx.Conn) error { return state.PlanStream(ctx, conn, s.stream) }); err != nil {
+	} else if err := s.job.journal.write(ctx, func(ctx context.Context, conn *pgx.Conn) error { return state.PlanStream(ctx, conn, row) }); err != nil {
 		return err
 	}
 	for _, server := range s.job.pair.destination {
@@ -167,7 +181,8 @@ func (s *sourceShard) planned(ctx context.Context, at stream.LSN) error {
 			return err
 		}
 	}
-	s.stream.ConsistentLSN = at
+	row.ConsistentLSN = at
+	s.setStream(row)
 	return s.job.journal.write(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		return state.SetConsistent(ctx, conn, s.job.journal.mirrorID, s.number, at)
 	})
@@ -188,13 +203,15 @@ func setProgress(ctx context.Context, server config.Server, mirror string, shard
 // makeSlot makes the mirror's slot. One of this name that a killed run has left
 // was never read from: it goes.
 func (s *sourceShard) makeSlot(ctx context.Context, conn *pgx.Conn, name, id string) (*snapshot, error) {
-	leftOver := s.stream.Slot == name && s.stream.Made
-	s.stream = state.Stream{MirrorID: s.job.journal.mirrorID, Shard: s.number, Slot: name, Made: true, SystemID: id}
+	before := s.row()
+	leftOver := before.Slot == name && before.Made
+	row := state.Stream{MirrorID: s.job.journal.mirrorID, Shard: s.number, Slot: name, Made: true, SystemID: id}
+	s.setStream(row)
 	if leftOver {
 		if err := stream.DropSlot(ctx, conn, name); err != nil {
 			return nil, err
 		}
-	} else if err := s.job.journal.write(ctx, func(ctx context.Context, conn *pgx.Conn) error { return state.PlanStream(ctx, conn, s.stream) }); err != nil {
+	} else if err := s.job.journal.write(ctx, func(ctx context.Context, conn *pgx.Conn) error { return state.PlanStream(ctx, conn, row) }); err != nil {
 		return nil, err
 	}
 	made, err := s.export(ctx, name, false)
@@ -226,18 +243,19 @@ func (s *sourceShard) export(ctx context.Context, name string, temporary bool) (
 func (s *sourceShard) checkSlot(ctx context.Context, conn *pgx.Conn, id string) error {
 	where := connect.Place(s.server)
 	again := s.job.copyAgain()
-	if s.stream.SystemID != "" && id != "" && s.stream.SystemID != id {
+	row := s.row()
+	if row.SystemID != "" && id != "" && row.SystemID != id {
 		return pgerror.New(pgerror.ObjectNotInPrerequisiteState, "%s is another cluster than the one that mirror %q began with", where, s.job.pair.mirror).
-			WithDetail("Its system identifier is %s, that of the mirror's source is %s.", id, s.stream.SystemID).
+			WithDetail("Its system identifier is %s, that of the mirror's source is %s.", id, row.SystemID).
 			WithHint("check host and port of [[databases]] %q. If the source was replaced, %s", s.server.Cluster, again)
 	}
-	there, ok, err := stream.ReadSlot(ctx, conn, s.stream.Slot)
+	there, ok, err := stream.ReadSlot(ctx, conn, row.Slot)
 	if err != nil {
 		return err
 	}
 	if !ok {
-		return pgerror.New(pgerror.UndefinedObject, "slot %q of mirror %q is not on %s", s.stream.Slot, s.job.pair.mirror, where).
-			WithDetail("Changes since %s can no longer be had. A slot is lost when it is dropped, and when the source fails over to a standby that does not have it.", s.stream.ConfirmedLSN).
+		return pgerror.New(pgerror.UndefinedObject, "slot %q of mirror %q is not on %s", row.Slot, s.job.pair.mirror, where).
+			WithDetail("Changes since %s can no longer be had. A slot is lost when it is dropped, and when the source fails over to a standby that does not have it.", row.ConfirmedLSN).
 			WithHint("%s", again)
 	}
 	return s.job.usable(there, s.server)

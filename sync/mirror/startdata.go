@@ -27,6 +27,9 @@ func (m *Manager) CopyData(ctx context.Context, req CopyDataRequest) (Started, e
 	if len(found.Errors) == 0 {
 		pair.dataPreflight(ctx, req, &found)
 	}
+	if len(found.Errors) > 0 {
+		found.Warnings = nil // the errors say it, and more strictly
+	}
 	if err := context.Cause(ctx); err != nil {
 		return Started{}, err
 	}

@@ -145,6 +145,14 @@ CREATE TABLE pgdrover.copied (
     bytes       bigint NOT NULL,
     PRIMARY KEY (mirror, shard, schema_name, table_name, snapshot, range)
 );
+CREATE TABLE pgdrover.carried (
+    mirror text NOT NULL,
+    shard  integer NOT NULL,
+    lsn    pg_lsn NOT NULL,
+    change integer NOT NULL,
+    tuple  bytea NOT NULL,
+    PRIMARY KEY (mirror, shard, lsn, change)
+);
 `}
 
 // Install creates the schema pgdrover in the database behind conn, or brings an

@@ -148,6 +148,7 @@ func Forget(ctx context.Context, conn *pgx.Conn, name string) error {
 		for _, sql := range []string{
 			`DELETE FROM pgdrover.progress WHERE mirror = $1 OR starts_with(mirror, $1 || '/')`,
 			`DELETE FROM pgdrover.copied WHERE mirror = $1 OR starts_with(mirror, $1 || '/')`,
+			`DELETE FROM pgdrover.carried WHERE mirror = $1 OR starts_with(mirror, $1 || '/')`,
 			`DELETE FROM pgdrover.mirrors WHERE name = $1`,
 		} {
 			if _, err := tx.Exec(ctx, sql, name); err != nil {
@@ -163,7 +164,7 @@ func Forget(ctx context.Context, conn *pgx.Conn, name string) error {
 			return nil
 		}
 		// Everything in the schema is ours; what somebody else has put there keeps it.
-		if _, err := tx.Exec(ctx, `DROP TABLE pgdrover.copied, pgdrover.progress, pgdrover.tables, pgdrover.streams, pgdrover.statements, pgdrover.subtasks, pgdrover.tasks, pgdrover.mirrors, pgdrover.version;
+		if _, err := tx.Exec(ctx, `DROP TABLE pgdrover.carried, pgdrover.copied, pgdrover.progress, pgdrover.tables, pgdrover.streams, pgdrover.statements, pgdrover.subtasks, pgdrover.tasks, pgdrover.mirrors, pgdrover.version;
 DROP SCHEMA pgdrover`, pgx.QueryExecModeSimpleProtocol); err != nil {
 			return fmt.Errorf("drop the schema pgdrover: %w", err)
 		}
