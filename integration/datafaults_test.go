@@ -445,6 +445,46 @@ func waitSome(tb testing.TB, m *mirror.Manager, id mirror.TaskID) context.Contex
 	return ctx
 }
 
+// TestDataCopyRetryIsSeen loses one shard of the destination while rows are
+// copied: what the copy waits for is told.
+func TestDataCopyRetryIsSeen(t *testing.T) {
+	t.Parallel()
+	source, first := fresh(t, pairRows)
+	second := first.Cluster.CreateDatabase(t)
+	way := second.Cluster.Proxy(t)
+	s := between(source, first, second)
+	s.destination[1] = through(way, second)
+	s.general = quick + "resharding_copy_retry_max_attempts = 1000\n"
+	m := s.manager(t)
+	succeed(t, m, request(dump.PreData))
+	release := hold(t, second, "items")
+	id := copyData(t, m, copyRequest())
+	held(t, second, "copy")
+	way.Refuse()
+	way.Cut()
+	pgtest.Eventually(t, "SHOW TABLE_COPIES tells what the copy waits for", func(ctx context.Context) (bool, error) {
+		rows, _, err := m.TableCopies(ctx)
+		for _, row := range rows {
+			if row.Error != nil && row.Error.Code == pgerror.UnableToConnect {
+				return strings.Contains(full(row.Error), "shard 1"), nil
+			}
+		}
+		return false, err
+	})
+	release()
+	if err := way.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	streaming(t, m, id)
+	for _, row := range copies(t, m) {
+		if row.Error != nil {
+			t.Errorf("%s is copied and has an error still: %s", row.Table, full(row.Error))
+		}
+	}
+	arrived(t, m, source, first, second)
+	stopTask(t, m, id)
+}
+
 // TestDataNetworkIsSilent lets a network swallow everything for longer than the
 // source waits for an answer.
 func TestDataNetworkIsSilent(t *testing.T) {
@@ -577,26 +617,13 @@ func TestDataDiskFull(t *testing.T) {
 	m := s.manager(t)
 	fill(t, destination)
 	id := copyData(t, m, copyRequest())
-	pgtest.Eventually(t, "the copy meets the full disk", func(ctx context.Context) (bool, error) {
-		task, err := look(ctx, m, id)
-		if err != nil || task.State.Ended() {
-			return true, nil // seen below
-		}
-		rows, _, err := m.TableCopies(ctx)
-		for _, row := range rows {
-			if row.Error != nil && row.Error.Code == pgerror.DiskFull {
-				return true, nil
-			}
-		}
-		mirrors, _, _ := m.Mirrors(ctx)
-		return len(mirrors) > 0 && mirrors[0].Error != nil && mirrors[0].Error.Code == pgerror.DiskFull, err
+	pgtest.Eventually(t, "the copy meets the full disk", func(context.Context) (bool, error) {
+		log := c.Log()
+		at := strings.Index(log, "No space left on device")
+		return at >= 0 && strings.Contains(log[at:], "COPY wide"), nil
 	})
 	destination.Exec(t, "DROP TABLE filler")
 	destination.Exec(t, "CHECKPOINT")
-	if task, err := look(t.Context(), m, id); err != nil || task.State.Ended() {
-		says(t, task.Error, pgerror.DiskFull, "No space left on device")
-		id = copyData(t, m, copyRequest())
-	}
 	streaming(t, m, id)
 
 	fill(t, destination)

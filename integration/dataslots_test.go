@@ -196,7 +196,7 @@ func TestDataOtherCluster(t *testing.T) {
 	source, destination := fresh(t, pairRows)
 	m := between(source, destination).manager(t)
 	stopTask(t, m, follow(t, m))
-	c := pgtest.Start(t, pgtest.Options{})
+	c := pgtest.Start(t, pgtest.Options{InitdbArgs: []string{"--data-checksums"}}) // clusters made alike are copies of one
 	other := c.CreateNamedDatabase(t, source.Name)
 	other.Exec(t, pairRows+"CREATE PUBLICATION all_tables FOR ALL TABLES")
 	other.Exec(t, "SELECT pg_create_logical_replication_slot($1, 'pgoutput')", slots(t, source)[0])

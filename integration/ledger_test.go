@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -94,11 +96,6 @@ func (c course) run(t *testing.T) {
 	from := at(source)
 	from.host, from.port = r.sourceProxy.Host(), r.sourceProxy.Port()
 	options := ledger.Options{Seed: rand.Uint64(), Workers: 3, Rate: 60, BigRows: 3000, BigEvery: 50, PreparedTransactions: true}
-	if c.shards > 1 {
-		// Without REPLICA IDENTITY FULL a row that moves to another shard has to be
-		// complete in the stream: the table stops otherwise, see TestMoveWithoutTOAST.
-		options.Without = []ledger.Kind{ledger.DocumentRekey}
-	}
 	t.Logf("seed %d", options.Seed)
 	if err := ledger.Setup(t.Context(), source.Connect(t), options); err != nil {
 		t.Fatal(err)
@@ -158,6 +155,13 @@ func (c course) breakThings(t *testing.T, r *ledgerRun, m *mirror.Manager) {
 		pause(t, time.Duration(rand.IntN(1500))*time.Millisecond)
 		t.Logf("%s", b.name)
 		b.do(t, r)
+		if r.running.gone(t) {
+			// Its connection was cut before the task was there: a command that is
+			// refused is typed again.
+			output, code := r.running.end()
+			t.Logf("exit code %d, started again: %s", code, tail(output, 500))
+			r.running = r.start()
+		}
 	}
 	pgtest.Eventually(t, "all tables stream after all", func(ctx context.Context) (bool, error) {
 		rows, _, err := m.MirrorTables(ctx, theMirror)
@@ -179,6 +183,14 @@ func newest(a, b *pgtest.Cluster) *pgtest.Cluster {
 		return a
 	}
 	return b
+}
+
+// gone tells whether a process has ended, a moment after something was cut.
+func (p *process) gone(tb testing.TB) bool {
+	tb.Helper()
+	pause(tb, 500*time.Millisecond)
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	return err != nil || strings.Contains(string(stat), ") Z ")
 }
 
 // pause lets chance pick the moment of a fault.

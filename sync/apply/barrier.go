@@ -51,7 +51,7 @@ func (a *Applier) At(ctx context.Context, f func(pos stream.LSN) error) error {
 }
 
 // meet is the dispatcher's part: it dispatches nothing until f is done.
-func (a *Applier) meet(ctx context.Context, b *barrier, at stream.LSN) error {
+func (a *Applier) meet(b *barrier, at stream.LSN) error {
 	b.reached.Add(len(a.workers))
 	it := &item{barrier: b}
 	it.holders.Store(int32(len(a.workers)))

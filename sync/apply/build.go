@@ -119,7 +119,7 @@ func (b *builder) deletes(s *script, w *window, ghosts bool) {
 		return int64(rows)
 	}
 	set := newColumnSet(len(t.columns))
-	rows := b.collect(s, w, t.identity, false)
+	rows := b.collect(w, t.identity, false)
 	if rows > 0 {
 		r := rowSet{columns: t.identity, byText: b.byText(t, t.identity)}
 		name := b.statement(s, t, statementKey{kind: deleteSet, byText: r.byText.key()}, func() string { return t.deleteSetSQL(r) })
@@ -159,7 +159,7 @@ func (b *builder) updates(s *script, w *window, class int32) {
 			}
 		}
 	}
-	rows := b.collect(s, w, columns, true)
+	rows := b.collect(w, columns, true)
 	if rows == 0 && len(b.left) >= setRows {
 		b.updateValues(s, w, rowSet{columns: columns}, given, set)
 	}
@@ -178,7 +178,7 @@ func (b *builder) updates(s *script, w *window, class int32) {
 // many rows they have. The others are in b.left: very large ones, those that
 // mix formats in a column, few ones, and all if there is a column that unnest
 // cannot give back.
-func (b *builder) collect(s *script, w *window, columns []int, image bool) int {
+func (b *builder) collect(w *window, columns []int, image bool) int {
 	t := w.target
 	b.left = b.left[:0]
 	if len(b.rows) < setRows {

@@ -79,6 +79,9 @@ func (p *carriedPlaces) find(ctx context.Context, shard, change int) (stream.Tup
 			return nil, fmt.Errorf("look for carried rows on %s: %w", p.place(shard), err)
 		}
 		p.kept[shard] = kept
+		if len(kept) > 0 {
+			p.a.workers[shard].carries.Store(true)
+		}
 	}
 	return p.kept[shard][change], nil
 }
@@ -178,7 +181,8 @@ func (p *carriedPlaces) keep(ctx context.Context, rows []carried) error {
 func (p *carriedPlaces) keepOn(ctx context.Context, conn *pgx.Conn, rows []carried) error {
 	mirror, source := p.a.options.Mirror, p.a.options.SourceShard
 	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "SET LOCAL synchronous_commit = on"); err != nil {
+		// A connection may be gone while its backend waits for the next statement.
+		if _, err := tx.Exec(ctx, "SET LOCAL synchronous_commit = on; SET LOCAL idle_in_transaction_session_timeout = '10s'", pgx.QueryExecModeSimpleProtocol); err != nil {
 			return err
 		}
 		if err := dropCarried(ctx, tx, mirror, source); err != nil {
@@ -198,8 +202,9 @@ func (p *carriedPlaces) place(shard int) string { return p.a.workers[shard].plac
 
 // dropCarried removes rows that the shard behind conn has inserted.
 func dropCarried(ctx context.Context, conn Querier, mirror string, source int) error {
-	_, err := conn.Exec(ctx, `DELETE FROM pgdrover.carried c USING pgdrover.progress p
-WHERE c.mirror = $1 AND c.shard = $2 AND p.mirror = c.mirror AND p.shard = c.shard AND c.lsn < p.lsn`, mirror, source)
+	_, err := conn.Exec(ctx, `DELETE FROM pgdrover.carried WHERE (mirror, shard, lsn, change) IN (
+    SELECT c.mirror, c.shard, c.lsn, c.change FROM pgdrover.carried c JOIN pgdrover.progress p USING (mirror, shard)
+    WHERE c.mirror = $1 AND c.shard = $2 AND c.lsn < p.lsn FOR UPDATE OF c SKIP LOCKED)`, mirror, source)
 	return err
 }
 

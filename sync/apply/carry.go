@@ -48,7 +48,7 @@ type carried struct {
 // complete.
 func (a *Applier) carry(ctx context.Context, it *item) error {
 	b := &barrier{f: func(stream.LSN) error { return nil }, done: make(chan error, 1)}
-	if err := a.meet(ctx, b, 0); err != nil {
+	if err := a.meet(b, 0); err != nil {
 		return err
 	}
 	if err := <-b.done; err != nil {

@@ -164,7 +164,7 @@ func (w *worker) prepareSession(ctx context.Context, conn *pgx.Conn) (stream.LSN
 WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()
   AND application_name = current_setting('application_name') AND (pid = $1 OR state LIKE 'idle in transaction%')`, int32(w.pid))
 	var server *pgconn.PgError
-	if err != nil && !(errors.As(err, &server) && server.Code == pgerror.InsufficientPrivilege) {
+	if err != nil && (!errors.As(err, &server) || server.Code != pgerror.InsufficientPrivilege) {
 		return 0, err
 	}
 	position, err := ensureProgress(ctx, conn, w.a.options.Mirror, w.a.options.SourceShard)

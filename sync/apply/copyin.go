@@ -89,7 +89,7 @@ func (b *builder) copy(s *script, w *window, format stream.Format) {
 		}
 		s.copyRow()
 		begin := len(s.buf)
-		ok := false
+		var ok bool
 		if format == stream.Binary {
 			ok = s.binaryRow(t, r.image)
 		} else {
@@ -200,7 +200,7 @@ func (b *builder) insertSets(s *script, w *window) {
 	for i := range columns {
 		columns[i] = i
 	}
-	rows := b.collect(s, w, columns, true)
+	rows := b.collect(w, columns, true)
 	if rows == 0 {
 		return
 	}

@@ -70,7 +70,7 @@ func (a *Applier) next(ctx context.Context, source Source, at *stream.LSN) (*str
 				*at = max(*at, tx.EndLSN)
 				tx, err = nil, nil
 			}
-			if berr := a.meet(ctx, b, *at); berr != nil {
+			if berr := a.meet(b, *at); berr != nil {
 				return nil, berr
 			}
 			if err != nil && ctx.Err() == nil && errors.Is(err, context.Canceled) {

@@ -106,7 +106,7 @@ func (b *builder) update(s *script, w *window, image, key, old stream.Tuple, o o
 		changed := rest[0] != byte(stream.Unchanged)
 		if len(oldRest) > 0 {
 			m := width(oldRest)
-			changed = changed && !(c.identity && bytes.Equal(rest[:n], oldRest[:m]))
+			changed = changed && (!c.identity || !bytes.Equal(rest[:n], oldRest[:m]))
 			oldRest = oldRest[m:]
 		} else if c.identity {
 			changed = false

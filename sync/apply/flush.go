@@ -82,7 +82,7 @@ func (w *worker) recordNow(ctx context.Context, g *group) error {
 	w.exec = nil
 	for g.end > w.committed || g.sync && !g.committed {
 		err := w.runGroup(ctx, g)
-		if err != nil && err != errRestart {
+		if err != nil && !errors.Is(err, errRestart) {
 			return err
 		}
 	}

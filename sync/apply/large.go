@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"errors"
 
 	"github.com/pgdrover/pgdrover/sync/stream"
 )
@@ -13,7 +14,7 @@ func (w *worker) large(ctx context.Context, it *item) error {
 	defer it.release()
 	for {
 		err := w.largeOnce(ctx, it)
-		if err != errRestart {
+		if !errors.Is(err, errRestart) {
 			return err
 		}
 		if it.tx.EndLSN <= w.committed {
@@ -78,14 +79,14 @@ func (w *worker) largeOnce(ctx context.Context, it *item) error {
 // to end.
 func (w *worker) abandonLarge(ctx context.Context) error {
 	for len(w.flights) > 0 {
-		if err := w.wait(ctx); err != nil && err != errRestart {
+		if err := w.wait(ctx); err != nil && !errors.Is(err, errRestart) {
 			return err
 		}
 	}
 	w.exec.stop()
 	w.exec = nil
 	// It may have begun; ROLLBACK without a transaction is only a warning.
-	if err := w.rollback(ctx, true); err != nil && err != errRestart {
+	if err := w.rollback(ctx, true); err != nil && !errors.Is(err, errRestart) {
 		return err
 	}
 	w.restart()

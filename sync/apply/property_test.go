@@ -36,15 +36,6 @@ type model struct {
 	full bool
 }
 
-func (m *model) ids() []int {
-	var ids []int
-	for id := range m.rows {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
-	return ids
-}
-
 func (m *model) uFree(u, except int) bool {
 	if u == 0 {
 		return true
@@ -192,7 +183,7 @@ func TestFoldedIsExact(t *testing.T) {
 					}
 					s := newSource(txs...)
 					s.end = errEnd
-					if err := a.Run(t.Context(), s); err != errEnd {
+					if err := a.Run(t.Context(), s); !errors.Is(err, errEnd) {
 						rt.Fatalf("Run: %v", err)
 					}
 					rows[i] = db.Rows(t, "TABLE t ORDER BY id")

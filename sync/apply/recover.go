@@ -28,7 +28,7 @@ func (w *worker) recover(ctx context.Context, o outcome) error {
 	err := w.afterFailure(ctx, o)
 	switch {
 	case err == nil:
-	case err != errRestart:
+	case !errors.Is(err, errRestart):
 		return err
 	case head.poll:
 	case head.group.large:

@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -28,7 +29,7 @@ func (w *worker) redo(ctx context.Context, g *group) error {
 			return nil
 		}
 		err := w.runGroup(ctx, g)
-		if err != nil && err != errRestart {
+		if err != nil && !errors.Is(err, errRestart) {
 			return err
 		}
 	}
@@ -111,7 +112,7 @@ func (w *worker) takeBack(ctx context.Context, f *flight, failed *failure) error
 		return err
 	}
 	err := w.blame(ctx, f, failed)
-	if err == errRestart && !f.first {
+	if errors.Is(err, errRestart) && !f.first {
 		if err := w.rollback(ctx, true); err != nil {
 			return err
 		}

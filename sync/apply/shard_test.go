@@ -23,7 +23,8 @@ type three struct {
 }
 
 const shardDDL = `CREATE TABLE t (k bigint NOT NULL, id int, v text, PRIMARY KEY (k, id)); CREATE TABLE "all" (id int PRIMARY KEY, v text);
-CREATE TABLE "full" (k bigint, v text, big text); ALTER TABLE "full" REPLICA IDENTITY FULL;`
+CREATE TABLE "full" (k bigint, v text, big text); ALTER TABLE "full" REPLICA IDENTITY FULL;
+CREATE TABLE moved (k bigint, id int, v text, b bytea, d numeric, PRIMARY KEY (k, id));`
 
 func sharded(t *testing.T) *three {
 	t.Helper()
@@ -33,11 +34,11 @@ func sharded(t *testing.T) *three {
 		s.dbs = append(s.dbs, destination(t, c, shardDDL))
 	}
 	s.db = s.dbs[0]
-	relations, types := shapes(t, s.db, "t", "all", "full")
+	relations, types := shapes(t, s.db, "t", "all", "full", "moved")
 	for name, r := range relations {
 		s.rel[name] = published(r, r.Identity)
 	}
-	s.tables = &tables{find: finder(t, s.db, s.db, types, shardKeys(t, "t", "full"))}
+	s.tables = &tables{find: finder(t, s.db, s.db, types, shardKeys(t, "t", "full", "moved"))}
 	s.opts = options(s.tables, server(s.dbs[0], 0), server(s.dbs[1], 1), server(s.dbs[2], 2))
 	s.opts.Logger = testLogger(t)
 	return s
@@ -115,6 +116,9 @@ func TestRowsWithoutShardStopTheirTable(t *testing.T) {
 				return stream.Change{Kind: stream.Update, Relation: s.rel["t"], Old: tuple(num(1), num(1), null), New: tuple(num(movedTo(s.t, 1)), num(1), same)}
 			},
 		} {
+			if name == "TOAST" && !spool {
+				continue // the row is completed, see TestMovedRowsAreCompleted
+			}
 			t.Run(fmt.Sprintf("%s,spool=%t", name, spool), func(t *testing.T) {
 				t.Parallel()
 				s := sharded(t)

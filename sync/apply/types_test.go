@@ -132,9 +132,8 @@ func TestEveryType(t *testing.T) {
 				compareRows(t, src, dst, names...)
 				var b strings.Builder
 				for _, n := range names {
-					v := "v"
 					if n == "mine" {
-						v = "c, o, ca, oa, d, ds, dc, r, m, i"
+						const v = "c, o, ca, oa, d, ds, dc, r, m, i"
 						fmt.Fprintf(&b, "UPDATE mine SET (%s, k) = (SELECT %s, 'new' FROM mine m WHERE m.id = 31 - mine.id);\n", v, v)
 						continue
 					}

@@ -146,7 +146,9 @@ func (j *copyData) prepare(ctx context.Context) (err error) {
 	}
 	group, installing := errgroup.WithContext(ctx)
 	for _, server := range j.pair.destination {
-		group.Go(func() error { return installState(installing, server) })
+		group.Go(func() error {
+			return j.persist(installing, func() error { return installState(installing, server) })
+		})
 	}
 	if err := group.Wait(); err != nil {
 		return err
@@ -159,7 +161,7 @@ func (j *copyData) prepare(ctx context.Context) (err error) {
 	}
 	for _, server := range j.pair.source {
 		s := &sourceShard{job: j, server: server, number: server.Shard, wanted: make(chan struct{}, 1)}
-		if err := s.readPublication(ctx); err != nil {
+		if err := j.persist(ctx, func() error { return s.readPublication(ctx) }); err != nil {
 			return err
 		}
 		j.sources = append(j.sources, s)

@@ -24,11 +24,14 @@ func (j *copyData) rows(ctx context.Context, snapshots map[int]*snapshot) error 
 		return err
 	}
 	j.together()
-	filling, err := newFilling(ctx, j)
-	if err != nil {
+	var filling *filling
+	err := j.persist(ctx, func() (err error) {
+		if filling, err = newFilling(ctx, j); err == nil {
+			err = j.clearMissing(ctx)
+		}
 		return err
-	}
-	if err := j.clearMissing(ctx); err != nil {
+	})
+	if err != nil {
 		return err
 	}
 	work, ctx := errgroup.WithContext(ctx)
@@ -116,8 +119,11 @@ func (s *sourceShard) copyMissing(ctx context.Context, first *snapshot, filling 
 		in := first
 		first = nil
 		if in == nil {
-			var err error
-			if in, err = s.export(ctx, partSlotName(slotName(s.job.pair.mirror, s.job.pair.destination0, s.number), fmt.Sprintf("c%d", time.Now().UnixMilli()%1e9)), true); err != nil {
+			err := s.job.persist(ctx, func() (err error) {
+				in, err = s.export(ctx, partSlotName(slotName(s.job.pair.mirror, s.job.pair.destination0, s.number), fmt.Sprintf("c%d", time.Now().UnixMilli()%1e9)), true)
+				return err
+			})
+			if err != nil {
 				return err
 			}
 		}
@@ -137,7 +143,7 @@ func (s *sourceShard) copyMissing(ctx context.Context, first *snapshot, filling 
 		if len(s.job.sources) > 1 {
 			return fmt.Errorf("the tables have to be copied from all shards of the source in new snapshots: %w", err)
 		}
-		if err := s.job.clearMissing(ctx); err != nil {
+		if err := s.job.persist(ctx, func() error { return s.job.clearMissing(ctx) }); err != nil {
 			return err
 		}
 		s.job.manager.log.Warn("what is missing is copied in a new snapshot", "task", s.job.journal.task, "shard", s.number, "error", err)
