@@ -194,7 +194,7 @@ func (m *Manager) forgetMirror(ctx context.Context, kept keptMirror, report *Dro
 			}
 			e := pgerror.From(err)
 			report.Warnings = append(report.Warnings, pgerror.New(e.Code, "%s still has records of the mirror: %s", connect.Place(shards[i]), e.Message).
-				WithHint("there: DELETE FROM pgdrover.progress WHERE mirror = %[1]s; DELETE FROM pgdrover.copied WHERE mirror = %[1]s;", dump.QuoteLiteral(kept.row.Name)))
+				WithHint("there: DELETE FROM pgdrover.progress WHERE mirror = %[1]s; DELETE FROM pgdrover.copied WHERE mirror = %[1]s; DELETE FROM pgdrover.carried WHERE mirror = %[1]s;", dump.QuoteLiteral(kept.row.Name)))
 		}
 	}
 	return nil
