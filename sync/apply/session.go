@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/pgdrover/pgdrover/pgerror"
+	"github.com/pgdrover/pgdrover/sync/connect"
 	"github.com/pgdrover/pgdrover/sync/stream"
 )
 
@@ -61,7 +62,7 @@ func newSession(ctx context.Context, conn *pgx.Conn) (*session, error) {
 	if err := conn.PgConn().SyncConn(ctx); err != nil {
 		return nil, err
 	}
-	hijacked, err := conn.PgConn().Hijack()
+	hijacked, err := connect.Hijack(conn.PgConn())
 	if err != nil {
 		return nil, err
 	}

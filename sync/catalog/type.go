@@ -157,8 +157,9 @@ func unsafe(source Types, s Type, destination Types, d Type) string {
 		return s.Name.Name + " has no binary form"
 	case namesObject[s.OID]:
 		return s.Name.Name + " is an OID in binary form"
-	case s.OID == 22, s.OID == 30:
-		// int2vectorrecv refuses what int2vectorsend makes of an empty one.
+	case s.OID == 22, s.OID == 30, s.OID == 3615:
+		// int2vectorrecv refuses what int2vectorsend makes of an empty one, and
+		// tsqueryrecv likewise.
 		return s.Name.Name + " cannot be read in binary form when it is empty"
 	case s.Extension != d.Extension:
 		return fmt.Sprintf("%s is of %s, there of %s", s.Name.Name, s.Extension, d.Extension)

@@ -110,6 +110,7 @@ func Config(server config.Server, purpose string) (*pgx.ConnConfig, error) {
 	cfg.Database, cfg.User, cfg.Password = server.Database, server.User, server.Password.Reveal()
 	cfg.ConnectTimeout = server.ConnectTimeout
 	cfg.Fallbacks = nil
+	cfg.DialFunc = gated(cfg.DialFunc)
 	cfg.RuntimeParams = map[string]string{
 		"application_name": strings.TrimSpace("pgdrover " + purpose),
 		"client_encoding":  "UTF8",

@@ -64,7 +64,7 @@ func openSession(ctx context.Context, server config.Server, setup string) (*sess
 	if err != nil {
 		return nil, err
 	}
-	hijacked, err := pg.Hijack()
+	hijacked, err := connect.Hijack(pg)
 	if err != nil {
 		_ = pg.Close(context.WithoutCancel(ctx))
 		return nil, fmt.Errorf("take over the connection to %s: %w", connect.Place(server), err)

@@ -84,7 +84,8 @@ func (j *copyData) join(ctx context.Context) error {
 	}
 	for _, p := range parts {
 		if err := p.catchUp(ctx); err != nil {
-			return err
+			// What did not join is copied again: its slot is gone.
+			return errors.Join(err, j.tables.abandonParts(context.WithoutCancel(ctx)))
 		}
 	}
 	return nil

@@ -29,7 +29,7 @@ func (s *sourceShard) runCopier(ctx context.Context, in *snapshot, tables []*tab
 	if err := s.beginCopy(ctx, in, tables, ranges); err != nil {
 		return err
 	}
-	outcomes := &copyOutcomes{source: s, in: in, through: through, workers: map[tableKey][]int{}, context: context.WithoutCancel(ctx)}
+	outcomes := &copyOutcomes{source: s, in: in, through: through, workers: map[tableKey][]int{}, sums: map[*tablecopy.Range][2]int64{}, context: context.WithoutCancel(ctx)}
 	copier := tablecopy.New(tables, ranges, tablecopy.Options{
 		Mirror: s.job.pair.mirror, SourceShard: s.number, Destinations: s.job.pair.destination,
 		Sources:  sources,
@@ -61,8 +61,9 @@ type copyOutcomes struct {
 	context context.Context
 
 	mu      sync.Mutex
-	err     error              // what kept something from being recorded
-	workers map[tableKey][]int // who copies a table now
+	err     error                         // what kept something from being recorded
+	workers map[tableKey][]int            // who copies a table now
+	sums    map[*tablecopy.Range][2]int64 // rows and bytes of ranges that are not done
 }
 
 func (o *copyOutcomes) key(t *tablecopy.Table) tableKey {
@@ -76,12 +77,10 @@ func (o *copyOutcomes) progress(r *tablecopy.Range, rows, bytes int64) {
 		}
 		row.Rows, row.Bytes = max(0, row.Rows+rows), max(0, row.Bytes+bytes)
 	})
-	if rows > 0 {
-		o.source.job.manager.metrics.CopyRows(o.source.job.pair.mirror, o.source.number, rows)
-	}
-	if bytes > 0 {
-		o.source.job.manager.metrics.CopyBytes(o.source.job.pair.mirror, o.source.number, bytes)
-	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	sum := o.sums[r]
+	o.sums[r] = [2]int64{sum[0] + rows, sum[1] + bytes} // what a failed attempt has read is taken back
 }
 
 // working keeps the list of those who copy a table now.
@@ -104,6 +103,12 @@ func (o *copyOutcomes) working(r *tablecopy.Range, worker int, begins bool) {
 
 func (o *copyOutcomes) rangeDone(r *tablecopy.Range) {
 	o.source.job.tables.note(o.key(r.Table), func(row *state.Table) { row.RangesDone = min(row.Ranges, row.RangesDone+1) })
+	o.mu.Lock()
+	sum := o.sums[r]
+	delete(o.sums, r)
+	o.mu.Unlock()
+	o.source.job.manager.metrics.CopyRows(o.source.job.pair.mirror, o.source.number, sum[0])
+	o.source.job.manager.metrics.CopyBytes(o.source.job.pair.mirror, o.source.number, sum[1])
 	o.source.job.manager.metrics.CopyRange(o.source.job.pair.mirror, o.source.number)
 }
 

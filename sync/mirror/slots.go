@@ -261,9 +261,14 @@ func (s *sourceShard) checkSlot(ctx context.Context, conn *pgx.Conn, id string) 
 	return s.job.usable(there, s.server)
 }
 
-// dropParts removes the slots of tables that were to join when an earlier run
-// was killed.
+// dropParts removes the slots and positions of tables that were to join when an
+// earlier run was killed.
 func (s *sourceShard) dropParts(ctx context.Context, conn *pgx.Conn) error {
+	for _, server := range s.job.pair.destination {
+		if err := dropPartProgress(ctx, server, s.job.pair.mirror, s.number); err != nil {
+			return err
+		}
+	}
 	slots, err := stream.ReadSlots(ctx, conn)
 	if err != nil {
 		return err
@@ -276,6 +281,18 @@ func (s *sourceShard) dropParts(ctx context.Context, conn *pgx.Conn) error {
 		if err := stream.DropSlot(ctx, conn, slot.Name); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+func dropPartProgress(ctx context.Context, server config.Server, mirror string, shard int) error {
+	conn, err := connect.Open(ctx, server, "task")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	if _, err := conn.Exec(ctx, `DELETE FROM pgdrover.progress WHERE starts_with(mirror, $1 || '/') AND shard = $2`, mirror, shard); err != nil {
+		return fmt.Errorf("remove the positions of tables that were to join on %s: %w", connect.Place(server), err)
 	}
 	return nil
 }

@@ -158,7 +158,7 @@ func replicate(ctx context.Context, o *Options, dir *spoolDir, conn *pgconn.PgCo
 		interval = min(interval, timeout/4)
 	}
 	major := serverMajor(conn)
-	taken, err := conn.Hijack()
+	taken, err := connect.Hijack(conn)
 	if err != nil {
 		return nil, fmt.Errorf("take over the replication connection: %w", err)
 	}
