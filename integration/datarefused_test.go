@@ -149,7 +149,7 @@ func TestDataOneBadTable(t *testing.T) {
 			"", "42P01", "bad", "CREATE TABLE bad (id int PRIMARY KEY)"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if name == "value is refused" {
+			if c.name == "value is refused" {
 				t.Skip("known and not mended yet: the CONTEXT of COPY, which names the column, is lost")
 			}
 			t.Parallel()
