@@ -251,7 +251,7 @@ func TestDataCommands(t *testing.T) {
 		t.Errorf("SHOW MIRRORS of a mirror that is stopped: %v", row)
 	}
 	changed(t, source, 2)
-	task = r.rows(t, "REPLICATE prod prod_new all_tables")[0]
+	_ = r.rows(t, "REPLICATE prod prod_new all_tables")[0]
 	streamsAtLast(t, m)
 	arrived(t, m, source, destination)
 
