@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"context"
 	"strings"
 	"syscall"
 	"testing"
@@ -29,11 +30,21 @@ func (p *process) terminate(tb testing.TB) {
 func streamsAtLast(tb testing.TB, m *mirror.Manager) {
 	tb.Helper()
 	gone(tb, m)
-	rows, _, err := m.Mirrors(tb.Context())
-	if err != nil {
-		tb.Fatal(full(err))
-	}
-	streaming(tb, m, rows[0].Task)
+	pgtest.Eventually(tb, "all tables stream", func(ctx context.Context) (bool, error) {
+		tasks, _, err := m.Tasks(ctx)
+		if err != nil || len(tasks) == 0 {
+			return false, err
+		}
+		if s := tasks[0].State; s.Ended() && s != mirror.Interrupted { // the task of a process that was killed is not followed at once by the next
+			tb.Fatalf("task %d is %s: %s", tasks[0].ID, s, full(tasks[0].Error))
+		}
+		rows, _, err := m.MirrorTables(ctx, theMirror)
+		streams := tasks[0].State == mirror.Running && len(rows) > 0
+		for _, row := range rows {
+			streams = streams && row.State == mirror.TableStreaming
+		}
+		return streams, err
+	})
 }
 
 // TestDataKilled kills data-sync by SIGKILL at named points and starts it again.

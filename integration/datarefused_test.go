@@ -149,9 +149,6 @@ func TestDataOneBadTable(t *testing.T) {
 			"", "42P01", "bad", "CREATE TABLE bad (id int PRIMARY KEY)"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if c.name == "value is refused" {
-				t.Skip("known and not mended yet: the CONTEXT of COPY, which names the column, is lost")
-			}
 			t.Parallel()
 			source, destination := fresh(t, pairRows+c.source)
 			destination.Exec(t, "CREATE TABLE items (id bigint PRIMARY KEY, name text NOT NULL, price numeric); CREATE TABLE notes (note text, at timestamptz);"+c.destination)

@@ -112,6 +112,9 @@ func TestDataSlotInvalidated(t *testing.T) {
 			if while == "stopped" {
 				id = copyData(t, m, copyRequest())
 			}
+			if while == "streaming" { // it is told while the applier is held up
+				waiting(t, m, pgerror.ObjectNotInPrerequisiteState, "can give no more changes")
+			}
 			release()
 			e := breaks(t, m, id, pgerror.ObjectNotInPrerequisiteState, "can give no more changes", "max_slot_wal_keep_size")
 			rows, warnings, err := m.Slots(t.Context())

@@ -186,7 +186,6 @@ func TestDataPublicationChanges(t *testing.T) {
 // looks at it, so that changes were not sent: the table is copied again, or
 // stopped; it does not go on as if nothing had been.
 func TestDataTableIsAnother(t *testing.T) {
-	t.Skip("known and not mended yet: a table that was made anew, or published anew, between two looks is taken for the old one")
 	t.Parallel()
 	for name, sql := range map[string]string{
 		"made anew":         "DROP TABLE other; CREATE TABLE other (id int PRIMARY KEY, v text); INSERT INTO other SELECT i, 'another' FROM generate_series(50, 150) i; ALTER PUBLICATION all_tables ADD TABLE other",
@@ -315,7 +314,6 @@ func oneOf(tb testing.TB, m *mirror.Manager, name string, states ...mirror.Table
 
 // TestDataNotCarried tells what is not copied and cannot be published.
 func TestDataNotCarried(t *testing.T) {
-	t.Skip("known and not mended yet: unlogged tables and large objects are not reported")
 	t.Parallel()
 	source, destination := fresh(t, pairRows+"CREATE UNLOGGED TABLE fleeting (id int PRIMARY KEY); INSERT INTO fleeting VALUES (1); SELECT lo_from_bytea(0, 'large')")
 	m := between(source, destination).manager(t)

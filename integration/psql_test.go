@@ -135,7 +135,7 @@ func TestPsql(t *testing.T) {
 			"ERROR:  syntax error at or near \"PREE\"\nLINE 1: SHOW VERSION; SCHEMA_SYNC PREE prod b c\n                                  ^\n", "HINT:  Perhaps you meant PRE."}},
 		{"caret behind wide characters", []string{"-c", `STOP_TASK "ключ"`}, 1, []string{"LINE 1: STOP_TASK \"ключ\"\n                  ^\n"}},
 		{"nearest command", []string{"-c", "SHEMA_SYNC PRE a b c"}, 1, []string{"unknown command \"SHEMA_SYNC\"", "Perhaps you meant SCHEMA_SYNC"}},
-		{"expanded", []string{"-c", `\x`, "-c", "SHOW TASKS"}, 0, []string{"-[ RECORD 1 ]", "status       | finished"}},
+		{"expanded", []string{"-c", `\x`, "-c", "SHOW TASKS"}, 0, []string{"-[ RECORD 1 ]", padded("status") + "| finished"}},
 		{"quoted names", []string{"-At", "-c", `PROBE "Weird ""Name"""`}, 0, nil},
 		{"case of names", []string{"-c", `PROBE "weird ""name"""`}, 1, []string{"neither a database of pgdog.toml"}},
 		{"names as literals", []string{"-At", "-c", `SHOW SCHEMA_DIFF prod 'prod_new'`}, 0, []string{"items_name"}},
@@ -155,7 +155,7 @@ func TestPsql(t *testing.T) {
 			}
 			t.Run("commands of psql", func(t *testing.T) {
 				input := "SHOW TASKS \\gdesc\nSHOW VERSION\\g\n\\set name 1\nWAIT :name;\nSHOW VERSION \\gset\n\\echo got :version\n"
-				words := []string{" id           | bigint", "elapsed_ms   | bigint", "percent      | double precision", "finished", "got pgdrover"}
+				words := []string{" " + padded("id") + "| bigint", padded("elapsed_ms") + "| bigint", padded("percent") + "| double precision", "finished", "got pgdrover"}
 				if version == "newest" {
 					input += "SHOW VERSION \\watch c=2 i=0.1\nWAIT $1 \\bind 1 \\g\nSHOW HELP $1 \\bind SHUTDOWN \\g\n"
 					words = append(words, "stop the process gracefully")
@@ -171,6 +171,9 @@ func TestPsql(t *testing.T) {
 		})
 	}
 }
+
+// padded is a column of SHOW TASKS as psql shows it: as wide as the longest.
+func padded(column string) string { return fmt.Sprintf("%-*s ", len("transactions_per_sec"), column) }
 
 // terminal runs psql on a terminal and goes through steps: "see X" waits until X
 // is shown, "type X" types it. The test is skipped where there is no Python.
@@ -211,7 +214,7 @@ func TestInterrupt(t *testing.T) {
 			stopped(t, s.destination)
 			s.terminal(t, path, "see =# ", "type WAIT "+task+";\n", "see NOTICE:  task "+task, "type \x03",
 				"see ERROR:  canceling statement due to user request", "see only the waiting was ended", "see =# ",
-				"type SHOW VERSION;\n", "see pgdrover ", "type SHOW TASKS \\gx\n", "see status       | running")
+				"type SHOW VERSION;\n", "see pgdrover ", "type SHOW TASKS \\gx\n", "see "+padded("status")+"| running")
 			open()
 			if got := s.rows(t, "WAIT "+task)[0]; !strings.HasPrefix(got, task+"|finished|") {
 				t.Errorf("WAIT: %s", got)

@@ -33,6 +33,7 @@ const (
 	InvalidCatalogName           = "3D000"
 	InsufficientPrivilege        = "42501"
 	SyntaxError                  = "42601"
+	UndefinedColumn              = "42703"
 	UndefinedObject              = "42704"
 	UndefinedTable               = "42P01"
 	UndefinedParameter           = "42P02"

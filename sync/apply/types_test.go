@@ -87,13 +87,13 @@ func typesDDL(binary bool) (ddl, fill string, names []string) {
 	var d, f strings.Builder
 	for i, ty := range everyType {
 		name := fmt.Sprintf("t%d", i)
+		if binary && (ty.name == "int2vector" || ty.name == "oidvector" || ty.name == "tsquery") {
+			continue // never sent in binary form: see catalog.BinaryUnsafe
+		}
 		names = append(names, name)
 		fmt.Fprintf(&d, "CREATE TABLE %s (id int PRIMARY KEY, v %s, n int);\n", name, ty.name)
 		fmt.Fprintf(&f, "INSERT INTO %s VALUES (-1, NULL, 0);\n", name)
 		for j, v := range ty.values {
-			if binary && v == "" && strings.HasSuffix(ty.name, "vector") && ty.name != "tsvector" {
-				continue // int2vectorrecv does not take what int2vectorsend makes of it
-			}
 			quoted := "'" + strings.ReplaceAll(v, "'", "''") + "'"
 			// A row alone, and many in a set.
 			fmt.Fprintf(&f, "INSERT INTO %s VALUES (%d, %s, 1);\n", name, j, quoted)

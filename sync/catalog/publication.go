@@ -31,7 +31,11 @@ type PublishedTable struct {
 	RowCount float64
 	Columns  []string // the published columns; every column that is not generated before version 15
 	Filter   string   // the row filter, an SQL expression over the table's columns; "" for none
+	Members  []string // what publishes it: see Membership
 }
+
+// Membership is which relation is published, and by what.
+func (t PublishedTable) Membership() Membership { return Membership{OID: t.OID, Members: t.Members} }
 
 // HasIdentity tells whether an UPDATE or DELETE can say which row it met.
 func (t PublishedTable) HasIdentity() bool { return t.Identity == 'f' || t.Key != "" }
@@ -77,7 +81,21 @@ ORDER BY 2, 3`, name)
 	if err != nil {
 		return p, false, fmt.Errorf("read tables of publication %q: %w", name, err)
 	}
-	return p, true, nil
+	return p, true, p.readMembers(ctx, conn)
+}
+
+func (p *Publication) readMembers(ctx context.Context, conn *pgx.Conn) error {
+	tables := make([]Name, len(p.Tables))
+	for i, t := range p.Tables {
+		tables[i] = t.Table
+	}
+	members, err := readMemberships(ctx, conn, p.Name, tables)
+	for i := range p.Tables {
+		if m := members[p.Tables[i].Table]; m.OID == p.Tables[i].OID {
+			p.Tables[i].Members = m.Members
+		}
+	}
+	return err
 }
 
 // publishedParts gives the SQL for the columns and the row filter of a row of

@@ -47,8 +47,8 @@ type Source struct {
 	Workers  int    // sessions that read, at least 1
 }
 
-// Options say what a Copier works with. The callbacks may be nil. Progress, Working and
-// RangeDone are called by many goroutines at once, and must be quick; TableDone
+// Options say what a Copier works with. The callbacks may be nil. Progress, Working, Retry
+// and RangeDone are called by many goroutines at once, and must be quick; TableDone
 // and TableFailed by one goroutine.
 type Options struct {
 	Mirror       string
@@ -68,6 +68,8 @@ type Options struct {
 	// Working tells that a worker begins with a range, or has ended with it; the
 	// numbers of workers count over all sources.
 	Working func(r *Range, worker int, begins bool)
+	// Retry tells why a range will be tried again after a pause.
+	Retry func(r *Range, err *pgerror.Error)
 	// RangeDone tells that a range is committed wherever its rows belong. After a
 	// crash of a destination that can turn out not to be so, and comes again.
 	RangeDone func(r *Range)

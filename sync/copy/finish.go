@@ -38,7 +38,7 @@ func (c *Copier) finish(ctx context.Context) error {
 		}
 		switch {
 		case len(batch) > 0:
-			if err := c.retry(ctx, "the records of complete tables", func(ctx context.Context) error { return c.recordComplete(ctx, sessions, batch) }); err != nil {
+			if err := c.retry(ctx, "the records of complete tables", nil, func(ctx context.Context) error { return c.recordComplete(ctx, sessions, batch) }); err != nil {
 				return err
 			}
 		case over && len(failures) == 0:

@@ -85,7 +85,7 @@ func (c *Copier) leaveOutEmpty(ctx context.Context) (first *session, err error) 
 		return nil, nil
 	}
 	filled := map[string]bool{}
-	err = c.retry(ctx, "looking for empty tables", func(ctx context.Context) error {
+	err = c.retry(ctx, "looking for empty tables", nil, func(ctx context.Context) error {
 		s, err := openSource(ctx, c.sources[0].Source)
 		if err != nil {
 			return err

@@ -54,7 +54,7 @@ func (w *worker) run(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 		w.tell(j, true)
-		err := w.c.retry(j.table.ctx, j.r.String(), func(ctx context.Context) error { return w.attempt(ctx, j) })
+		err := w.c.retry(j.table.ctx, j.r.String(), w.tellRetry(j), func(ctx context.Context) error { return w.attempt(ctx, j) })
 		w.tell(j, false)
 		var unreachable *openError
 		switch {
@@ -93,9 +93,17 @@ func (w *worker) close() {
 	}
 }
 
+// tellRetry is what tells why a range is tried again.
+func (w *worker) tellRetry(j *job) func(*pgerror.Error) {
+	if w.c.o.Retry == nil {
+		return nil
+	}
+	return func(e *pgerror.Error) { w.c.o.Retry(j.r, e) }
+}
+
 // retry calls try again and again, with growing pauses, as long as its errors
-// are ones that pass.
-func (c *Copier) retry(ctx context.Context, what string, try func(context.Context) error) error {
+// are ones that pass. tell is told of them; it may be nil.
+func (c *Copier) retry(ctx context.Context, what string, tell func(*pgerror.Error), try func(context.Context) error) error {
 	delay := c.o.MinDelay
 	for attempt := 1; ; attempt++ {
 		err := try(ctx)
@@ -109,6 +117,9 @@ func (c *Copier) retry(ctx context.Context, what string, try func(context.Contex
 		}
 		e := pgerror.From(err)
 		c.o.Logger.Warn("copying failed, trying again", "mirror", c.o.Mirror, "what", what, "attempt", attempt, "of", c.o.Attempts, "delay", delay, "sqlstate", e.Code, "error", e.Message)
+		if tell != nil {
+			tell(e)
+		}
 		timer := time.NewTimer(delay)
 		select {
 		case <-timer.C:

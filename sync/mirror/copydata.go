@@ -35,6 +35,7 @@ type copyData struct {
 	router   *shard.Router // which rows go to which shard of the destination
 	origin   *shard.Router // which tables are spread over the shards of the source; nil if it has one
 	sources  []*sourceShard
+	wanted   chan struct{} // poked when a table wants to join
 }
 
 // sourceShard is one shard of the source: a slot, a snapshot, a stream.
@@ -47,8 +48,7 @@ type sourceShard struct {
 	mu        sync.Mutex
 	published map[catalog.Name]catalog.PublishedTable
 	viaRoot   bool
-	live      *pipeline     // what applies changes now, nil if nothing does
-	wanted    chan struct{} // poked when a table wants to join
+	live      *pipeline // what applies changes now, nil if nothing does
 	rates     rates
 	wholeOnly atomic.Bool           // transactions are not read in progress: see stream.ErrInProgress
 	left      map[catalog.Name]bool // see leaveOut
@@ -56,6 +56,7 @@ type sourceShard struct {
 
 func (j *copyData) begun(journal *journal) {
 	journal.part = state.StreamPart
+	j.wanted = make(chan struct{}, 1)
 	j.journal, j.tables = journal, newTableRegistry(journal)
 }
 
@@ -136,9 +137,6 @@ func (j *copyData) prepare(ctx context.Context) (err error) {
 	if err := j.journal.inner(ctx, "preparing"); err != nil {
 		return err
 	}
-	if j.router, err = shard.NewRouter(j.config, j.req.Destination, len(j.pair.destination)); err != nil {
-		return err
-	}
 	if len(j.pair.source) > 1 {
 		if j.origin, err = shard.NewRouter(j.config, j.req.Source, len(j.pair.source)); err != nil {
 			return err
@@ -160,7 +158,7 @@ func (j *copyData) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	for _, server := range j.pair.source {
-		s := &sourceShard{job: j, server: server, number: server.Shard, wanted: make(chan struct{}, 1)}
+		s := &sourceShard{job: j, server: server, number: server.Shard}
 		if err := j.persist(ctx, func() error { return s.readPublication(ctx) }); err != nil {
 			return err
 		}
@@ -281,7 +279,42 @@ func (s *sourceShard) takePublication(ctx context.Context, conn *pgx.Conn) error
 	if err := s.job.tables.set(ctx, TableUnpublished, nil, gone...); err != nil {
 		return err
 	}
-	return s.job.tables.set(ctx, TablePending, nil, back...)
+	if err := s.job.tables.set(ctx, TablePending, nil, back...); err != nil {
+		return err
+	}
+	return s.resyncBroken(ctx)
+}
+
+// resyncBroken lets tables be copied again that were not published all the
+// time: another table bears the name, or the table was taken out of the
+// publication and put in again, or its rows are chosen in another way. What was
+// written meanwhile is in no stream.
+func (s *sourceShard) resyncBroken(ctx context.Context) error {
+	var broken []tableKey
+	for _, key := range s.job.tables.in(s.number, TableCatchingUp, TableStreaming) {
+		row, _ := s.job.tables.get(key)
+		now := s.membership(key.table)
+		switch {
+		case row.Membership.Equal(now):
+		case row.Membership.OID == 0 || row.Membership.Unbroken(now):
+			s.job.tables.note(key, func(t *state.Table) { t.Membership = now })
+		default:
+			s.job.manager.log.Warn("a table was not published all the time: it is copied again", "task", s.job.journal.task, "shard", s.number, "table", key.table.String(),
+				"was", row.Membership, "is", now)
+			broken = append(broken, key)
+		}
+	}
+	if len(broken) == 0 {
+		return nil
+	}
+	return s.job.tables.set(ctx, TableResyncing, nil, broken...)
+}
+
+// membership is what publishes a table, as far as was read.
+func (s *sourceShard) membership(table catalog.Name) catalog.Membership {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.published[table].Membership()
 }
 
 // schemaPhase runs a phase of the schema as a part of this task.

@@ -208,7 +208,9 @@ func (s *sourceShard) beginCopy(ctx context.Context, in *snapshot, tables []*tab
 			row.TotalRows, row.TotalBytes, row.Ranges, row.Format, row.FormatWhy = rows, bytes, count[t], t.Format.String(), t.Why
 			row.Rows, row.Bytes, row.RangesDone, row.StartedAt, row.FinishedAt, row.SQL = 0, 0, 0, nil, nil, sql[t]
 			row.Attempt++
-			row.SyncLSN = in.at
+			// Of when the publication was read that this copy goes by, which may be
+			// before the snapshot: what has changed since is found at the next look.
+			row.SyncLSN, row.Membership = in.at, s.membership(t.Source.Table)
 		})
 	}
 	keys := make([]tableKey, len(tables))

@@ -13,13 +13,14 @@ import (
 	"github.com/pgdrover/pgdrover/sync/catalog"
 	"github.com/pgdrover/pgdrover/sync/connect"
 	"github.com/pgdrover/pgdrover/sync/schema"
+	"github.com/pgdrover/pgdrover/sync/shard"
 )
 
 // dataPreflight finds what keeps rows and changes from being moved, beside what
 // the schema's own preflight finds. It adds to found.
-func (p *pair) dataPreflight(ctx context.Context, req CopyDataRequest, found *schema.Findings) {
+func (p *pair) dataPreflight(ctx context.Context, req CopyDataRequest, router *shard.Router, found *schema.Findings) {
 	for _, server := range p.source {
-		if err := p.checkSource(ctx, server, req, found); err != nil {
+		if err := p.checkSource(ctx, server, req, router, found); err != nil {
 			found.Errors = append(found.Errors, pgerror.From(err))
 		}
 	}
@@ -30,7 +31,7 @@ func (p *pair) dataPreflight(ctx context.Context, req CopyDataRequest, found *sc
 	}
 }
 
-func (p *pair) checkSource(ctx context.Context, server config.Server, req CopyDataRequest, found *schema.Findings) error {
+func (p *pair) checkSource(ctx context.Context, server config.Server, req CopyDataRequest, router *shard.Router, found *schema.Findings) error {
 	conn, err := connect.Open(ctx, server, "preflight")
 	if err != nil {
 		return err
@@ -53,14 +54,17 @@ func (p *pair) checkSource(ctx context.Context, server config.Server, req CopyDa
 	if err != nil || !ok {
 		return err // that it is missing is found by the schema's preflight
 	}
-	if err := p.checkTables(ctx, conn, facts, publication, found); err != nil {
+	if err := checkTables(ctx, conn, facts, publication, router, found); err != nil {
 		return fmt.Errorf("check the tables of %s: %w", where, err)
+	}
+	if err := warnNotCarried(ctx, conn, where, publication, found); err != nil {
+		return fmt.Errorf("look for what of %s is not copied: %w", where, err)
 	}
 	return p.checkPrepared(ctx, conn, where, found)
 }
 
 // checkTables looks for published tables that cannot be copied or followed.
-func (p *pair) checkTables(ctx context.Context, conn *pgx.Conn, facts catalog.Server, publication catalog.Publication, found *schema.Findings) error {
+func checkTables(ctx context.Context, conn *pgx.Conn, facts catalog.Server, publication catalog.Publication, router *shard.Router, found *schema.Findings) error {
 	var anonymous, hidden []string
 	var first catalog.Name
 	names := make([]catalog.Name, len(publication.Tables))
@@ -82,6 +86,7 @@ func (p *pair) checkTables(ctx context.Context, conn *pgx.Conn, facts catalog.Se
 			hidden = append(hidden, name.String())
 		}
 	}
+	warnKeys(router, publication, relations, found)
 	where := fmt.Sprintf("database %q", facts.Database)
 	if len(anonymous) > 0 {
 		found.Errors = append(found.Errors, pgerror.New(pgerror.ObjectNotInPrerequisiteState,

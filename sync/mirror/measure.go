@@ -76,6 +76,9 @@ func (p *pipeline) measure(row *state.Stream) {
 			row.Error = pgerror.From(s.Waiting)
 		}
 	}
+	if read.Ended != nil {
+		row.Error = pgerror.From(read.Ended) // the applier is still busy with what was read
+	}
 	row.AppliedLSN = max(row.AppliedLSN, lowest) // 0 until the applier knows
 	row.Transactions, row.Rows = row.Transactions+p.before.transactions, row.Rows+p.before.rows
 	if !newest.IsZero() {

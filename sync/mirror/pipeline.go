@@ -209,6 +209,10 @@ func (t *pipelineTables) Find(ctx context.Context, relation *stream.Relation, at
 		}
 		return nil, nil
 	}
+	if row, _ := p.source.job.tables.get(key); row.Membership.OID != 0 && row.Membership.OID != relation.OID {
+		p.source.want() // another table under the name: it is copied again
+		return nil, nil
+	}
 	target, misfit, err := p.source.target(ctx, relation, from)
 	if err != nil {
 		return nil, err
@@ -228,10 +232,13 @@ func (t *pipelineTables) Stop(ctx context.Context, table catalog.Name, failure *
 }
 
 // withWayOut makes sure that a stopped table's error names the command that
-// lets it go on.
+// lets it go on, and says where in the statement it was.
 func withWayOut(e *pgerror.Error, mirror string, table catalog.Name) *pgerror.Error {
 	command := resyncCommand(mirror, table)
 	out := *e
+	if out.Where != "" { // "COPY t, line 7, column c": SHOW has no column for it
+		out.Detail = strings.TrimSpace(out.Detail + "\n" + out.Where)
+	}
 	switch {
 	case strings.HasPrefix(out.Hint, "RESYNC"):
 		out.Hint = command + " copies the table again while the others go on"
@@ -340,7 +347,7 @@ func (s *sourceShard) knows(table catalog.Name) bool {
 // does not know.
 func (s *sourceShard) want() {
 	select {
-	case s.wanted <- struct{}{}:
+	case s.job.wanted <- struct{}{}:
 	default:
 	}
 }

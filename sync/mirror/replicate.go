@@ -147,17 +147,13 @@ const watchInterval = 2 * time.Second
 func (j *copyData) watch(ctx context.Context) error {
 	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()
-	wanted := make(chan struct{}, 1)
-	for _, s := range j.sources {
-		s.wanted = wanted
-	}
 	failures := 0
 	for {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-ticker.C:
-		case <-wanted:
+		case <-j.wanted:
 		}
 		err := j.lookForTables(ctx)
 		switch {
@@ -244,6 +240,7 @@ func (j *copyData) tell(ctx context.Context) {
 		if !ok {
 			continue
 		}
+		s.lookAtSlot(ctx, &row)
 		err := j.journal.write(ctx, func(ctx context.Context, conn *pgx.Conn) error { return state.PutStream(ctx, conn, row) })
 		if err != nil {
 			j.manager.log.Warn("the state of a stream could not be recorded", "task", j.journal.task, "shard", s.number, "error", err)
@@ -252,6 +249,20 @@ func (j *copyData) tell(ctx context.Context) {
 		if err := s.arrived(ctx); err != nil {
 			j.manager.log.Warn("tables that have caught up could not be recorded", "task", j.journal.task, "shard", s.number, "error", err)
 		}
+	}
+}
+
+// lookAtSlot tells at once when the reading has ended for good while the applier
+// is held up: nobody would know before it goes on.
+func (s *sourceShard) lookAtSlot(ctx context.Context, row *state.Stream) {
+	live := s.running()
+	if live == nil || live.reader.Stats().Ended == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*reportInterval)
+	defer cancel()
+	if _, err := s.slotState(ctx, row.Slot); err != nil {
+		row.Error = pgerror.From(s.final(err))
 	}
 }
 

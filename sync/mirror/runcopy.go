@@ -34,7 +34,7 @@ func (s *sourceShard) runCopier(ctx context.Context, in *snapshot, tables []*tab
 		Mirror: s.job.pair.mirror, SourceShard: s.number, Destinations: s.job.pair.destination,
 		Sources:  sources,
 		Attempts: general.ReshardingCopyRetryMaxAttempts, MinDelay: general.ReshardingCopyRetryMinDelay, Logger: s.job.manager.log,
-		Progress: outcomes.progress, Working: outcomes.working, RangeDone: outcomes.rangeDone, TableDone: outcomes.tableDone, TableFailed: outcomes.tableFailed,
+		Progress: outcomes.progress, Working: outcomes.working, Retry: outcomes.retry, RangeDone: outcomes.rangeDone, TableDone: outcomes.tableDone, TableFailed: outcomes.tableFailed,
 	})
 	if err := copier.Run(ctx); err != nil {
 		return err
@@ -101,8 +101,14 @@ func (o *copyOutcomes) working(r *tablecopy.Range, worker int, begins bool) {
 	o.source.job.tables.note(key, func(row *state.Table) { row.Workers = strings.Join(texts, ",") })
 }
 
+// retry shows what the copy of a table waits for, until one of its ranges is
+// done.
+func (o *copyOutcomes) retry(r *tablecopy.Range, why *pgerror.Error) {
+	o.source.job.tables.note(o.key(r.Table), func(row *state.Table) { row.Error = why })
+}
+
 func (o *copyOutcomes) rangeDone(r *tablecopy.Range) {
-	o.source.job.tables.note(o.key(r.Table), func(row *state.Table) { row.RangesDone = min(row.Ranges, row.RangesDone+1) })
+	o.source.job.tables.note(o.key(r.Table), func(row *state.Table) { row.RangesDone, row.Error = min(row.Ranges, row.RangesDone+1), nil })
 	o.mu.Lock()
 	sum := o.sums[r]
 	delete(o.sums, r)

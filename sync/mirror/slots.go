@@ -177,7 +177,10 @@ func (s *sourceShard) planned(ctx context.Context, at stream.LSN) error {
 	}
 	if s.job.req.StreamOnly {
 		// The rows came in some other way.
-		if err := s.job.tables.set(ctx, TableStreaming, func(t *state.Table) { t.SyncLSN = at }, s.job.tables.in(s.number, TablePending)...); err != nil {
+		followed := func(t *state.Table) {
+			t.SyncLSN, t.Membership = at, s.membership(catalog.Name{Schema: t.Schema, Name: t.Name})
+		}
+		if err := s.job.tables.set(ctx, TableStreaming, followed, s.job.tables.in(s.number, TablePending)...); err != nil {
 			return err
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/pgdrover/pgdrover/sync/catalog"
 	"github.com/pgdrover/pgdrover/sync/connect"
 	"github.com/pgdrover/pgdrover/sync/mirror/state"
+	"github.com/pgdrover/pgdrover/sync/shard"
 )
 
 // CopyData starts COPY_DATA or REPLICATE. It checks both sides first: findings
@@ -23,9 +24,13 @@ func (m *Manager) CopyData(ctx context.Context, req CopyDataRequest) (Started, e
 	if err != nil {
 		return Started{}, err
 	}
+	router, err := shard.NewRouter(cfg, req.Destination, len(pair.destination))
+	if err != nil {
+		return Started{}, err
+	}
 	found := pair.preflight(SchemaSyncRequest{Phase: dump.PreData, Source: req.Source, Destination: req.Destination, Publication: req.Publication}).Run(ctx)
 	if len(found.Errors) == 0 {
-		pair.dataPreflight(ctx, req, &found)
+		pair.dataPreflight(ctx, req, router, &found)
 	}
 	if len(found.Errors) > 0 {
 		found.Warnings = nil // the errors say it, and more strictly
@@ -36,7 +41,7 @@ func (m *Manager) CopyData(ctx context.Context, req CopyDataRequest) (Started, e
 	if err := refuse(found.Errors); err != nil {
 		return Started{Warnings: found.Warnings}, err
 	}
-	work := &copyData{manager: m, pair: pair, req: req, config: cfg, binary: found.Binary, quoteAll: found.MajorsDiffer}
+	work := &copyData{manager: m, pair: pair, req: req, router: router, config: cfg, binary: found.Binary, quoteAll: found.MajorsDiffer}
 	id, err := m.begin(ctx, pair, work)
 	if err != nil {
 		return Started{}, err

@@ -58,6 +58,12 @@ func (q *queue) end(err error) {
 	q.unlockAndWake()
 }
 
+func (q *queue) ended() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.err
+}
+
 func (q *queue) unlockAndWake() {
 	wake := q.waiting
 	q.waiting = false

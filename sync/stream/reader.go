@@ -271,6 +271,7 @@ type Stats struct {
 	UnfinishedBytes int64     // memory of transactions that have not ended
 	InProgress      int       // transactions that are being streamed in progress
 	SpilledBytes    int64     // written to files, ever
+	Ended           error     // why nothing more is read, nil while it is; Next gives it behind what is queued
 }
 
 // Stats tells what the Reader has done so far.
@@ -281,6 +282,6 @@ func (r *Reader) Stats() Stats {
 		ReceivedLSN: LSN(received), ServerLSN: LSN(max(received, c.server.Load())), ConfirmedLSN: LSN(r.status.confirmed.Load()),
 		LastMessage: time.Unix(0, c.heard.Load()), Bytes: c.bytes.Load(), Transactions: c.transactions.Load(),
 		QueuedBytes: r.queue.bytes.Load(), UnfinishedBytes: c.unfinished.Load(), InProgress: int(c.inProgress.Load()),
-		SpilledBytes: c.spilled.Load(),
+		SpilledBytes: c.spilled.Load(), Ended: r.queue.ended(),
 	}
 }

@@ -153,6 +153,8 @@ CREATE TABLE pgdrover.carried (
     tuple  bytea NOT NULL,
     PRIMARY KEY (mirror, shard, lsn, change)
 );
+`, `
+ALTER TABLE pgdrover.tables ADD COLUMN relation oid NOT NULL DEFAULT 0, ADD COLUMN members text[] NOT NULL DEFAULT '{}';
 `}
 
 // Install creates the schema pgdrover in the database behind conn, or brings an

@@ -107,9 +107,12 @@ ORDER BY m.name, s.shard`, mirrorID)
 	return out, nil
 }
 
-// olderSchema tells whether a table is missing because the schema pgdrover was
+// olderSchema tells whether a table or column is missing because the schema pgdrover was
 // made by an older version, which knew nothing of it.
-func olderSchema(err error) bool { return pgerror.Code(err) == pgerror.UndefinedTable }
+func olderSchema(err error) bool {
+	code := pgerror.Code(err)
+	return code == pgerror.UndefinedTable || code == pgerror.UndefinedColumn
+}
 
 // Mirrors gives every mirror, by name.
 func Mirrors(ctx context.Context, conn *pgx.Conn) ([]Mirror, error) {

@@ -28,8 +28,9 @@ type Table struct {
 	Workers                    string
 	Attempt                    int
 	SQL                        string
-	Inserted, Updated, Deleted int64  // applied since the mirror began
-	Part                       string // of a table that is copied while the others stream: what it is part of until it joins them
+	Inserted, Updated, Deleted int64              // applied since the mirror began
+	Part                       string             // of a table that is copied while the others stream: what it is part of until it joins them
+	Membership                 catalog.Membership // which relation was copied or followed, and what published it then; zero if it never was
 	StartedAt, FinishedAt      *time.Time
 	UpdatedAt                  time.Time
 	Error                      *pgerror.Error
@@ -45,17 +46,21 @@ func PutTables(ctx context.Context, conn *pgx.Conn, mirrorID int32, tables []Tab
 	for _, t := range tables {
 		batch.Queue(`
 INSERT INTO pgdrover.tables (mirror_id, shard, schema_name, table_name, task_id, state, sync_lsn, stopped_lsn, format, format_why, total_rows, total_bytes,
-    rows, bytes, ranges, ranges_done, workers, attempt, sql, inserted, updated, deleted, started_at, finished_at, updated_at, error, part)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, clock_timestamp(), $25::jsonb, $26)
+    rows, bytes, ranges, ranges_done, workers, attempt, sql, inserted, updated, deleted, started_at, finished_at, updated_at, error, part,
+    relation, members)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, clock_timestamp(), $25::jsonb, $26,
+    $27, coalesce($28::text[], '{}'))
 ON CONFLICT (mirror_id, shard, schema_name, table_name) DO UPDATE SET
     task_id = excluded.task_id, state = excluded.state, sync_lsn = excluded.sync_lsn, stopped_lsn = excluded.stopped_lsn,
     format = excluded.format, format_why = excluded.format_why, total_rows = excluded.total_rows, total_bytes = excluded.total_bytes,
     rows = excluded.rows, bytes = excluded.bytes, ranges = excluded.ranges, ranges_done = excluded.ranges_done, workers = excluded.workers,
     attempt = excluded.attempt, sql = excluded.sql, inserted = excluded.inserted, updated = excluded.updated, deleted = excluded.deleted,
-    started_at = excluded.started_at, finished_at = excluded.finished_at, updated_at = excluded.updated_at, error = excluded.error, part = excluded.part`,
+    started_at = excluded.started_at, finished_at = excluded.finished_at, updated_at = excluded.updated_at, error = excluded.error, part = excluded.part,
+    relation = excluded.relation, members = excluded.members`,
 			mirrorID, t.Shard, t.Schema, t.Name, t.TaskID, t.State, lsnOrNull(t.SyncLSN), lsnOrNull(t.StoppedLSN), t.Format, t.FormatWhy,
 			t.TotalRows, t.TotalBytes, t.Rows, t.Bytes, t.Ranges, t.RangesDone, t.Workers, t.Attempt, t.SQL, t.Inserted, t.Updated, t.Deleted,
-			t.StartedAt, t.FinishedAt, encodeError(t.Error), t.Part)
+			t.StartedAt, t.FinishedAt, encodeError(t.Error), t.Part,
+			t.Membership.OID, t.Membership.Members)
 	}
 	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error { return tx.SendBatch(ctx, batch).Close() })
 	if err != nil {
@@ -98,7 +103,7 @@ func Tables(ctx context.Context, conn *pgx.Conn, mirrorID int32) ([]Table, error
 	rows, err := conn.Query(ctx, `
 SELECT t.mirror_id, m.name, t.shard, t.schema_name, t.table_name, t.task_id, t.state, coalesce(t.sync_lsn, '0/0'), coalesce(t.stopped_lsn, '0/0'),
        t.format, t.format_why, t.total_rows, t.total_bytes, t.rows, t.bytes, t.ranges, t.ranges_done, t.workers, t.attempt, t.sql,
-       t.inserted, t.updated, t.deleted, t.started_at, t.finished_at, t.updated_at, t.error::text, t.part
+       t.inserted, t.updated, t.deleted, t.started_at, t.finished_at, t.updated_at, t.error::text, t.part, t.relation, t.members
 FROM pgdrover.tables t JOIN pgdrover.mirrors m USING (mirror_id)
 WHERE $1::int = 0 OR t.mirror_id = $1
 ORDER BY m.name, t.shard, t.schema_name, t.table_name`, mirrorID)
@@ -109,7 +114,8 @@ ORDER BY m.name, t.shard, t.schema_name, t.table_name`, mirrorID)
 		var failure *string
 		err = row.Scan(&t.MirrorID, &t.Mirror, &t.Shard, &t.Schema, &t.Name, &t.TaskID, &t.State, &t.SyncLSN, &t.StoppedLSN,
 			&t.Format, &t.FormatWhy, &t.TotalRows, &t.TotalBytes, &t.Rows, &t.Bytes, &t.Ranges, &t.RangesDone, &t.Workers, &t.Attempt, &t.SQL,
-			&t.Inserted, &t.Updated, &t.Deleted, &t.StartedAt, &t.FinishedAt, &t.UpdatedAt, &failure, &t.Part)
+			&t.Inserted, &t.Updated, &t.Deleted, &t.StartedAt, &t.FinishedAt, &t.UpdatedAt, &failure, &t.Part,
+			&t.Membership.OID, &t.Membership.Members)
 		t.Error = decodeError(failure)
 		return t, err
 	})

@@ -1,0 +1,109 @@
+package mirror
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgdrover/pgdrover/dump"
+	"github.com/pgdrover/pgdrover/pgerror"
+	"github.com/pgdrover/pgdrover/sync/catalog"
+	"github.com/pgdrover/pgdrover/sync/schema"
+	"github.com/pgdrover/pgdrover/sync/shard"
+)
+
+// warnNotCarried tells what of a source neither the copy nor the stream brings:
+// nobody would notice before it is missed.
+func warnNotCarried(ctx context.Context, conn *pgx.Conn, where string, publication catalog.Publication, found *schema.Findings) error {
+	unlogged, err := catalog.UnloggedTables(ctx, conn, publication.Name)
+	if err != nil {
+		return err
+	}
+	if len(unlogged) > 0 {
+		found.Warnings = append(found.Warnings, pgerror.New(pgerror.FeatureNotSupported,
+			"%d unlogged tables of %s are not published: their rows are neither copied nor followed", len(unlogged), where).
+			WithDetail("%s", catalog.NameList(texts(unlogged), 20)).
+			WithHint("if the rows matter: ALTER TABLE %s.%s SET LOGGED; there", dump.QuoteIdent(unlogged[0].Schema), dump.QuoteIdent(unlogged[0].Name)))
+	}
+	large, err := catalog.HasLargeObjects(ctx, conn)
+	if err != nil {
+		return err
+	}
+	if large {
+		found.Warnings = append(found.Warnings, pgerror.New(pgerror.FeatureNotSupported,
+			"%s has large objects: logical replication does not know them, they are neither copied nor followed", where).
+			WithHint("when nobody writes them any more: pg_dump --data-only --blobs --exclude-table='*.*' of the source, into psql on the destination"))
+	}
+	var missing []string
+	for operation, published := range map[string]bool{"insert": publication.Insert, "update": publication.Update, "delete": publication.Delete, "truncate": publication.Truncate} {
+		if !published {
+			missing = append(missing, operation)
+		}
+	}
+	if len(missing) > 0 {
+		slices.Sort(missing)
+		found.Warnings = append(found.Warnings, pgerror.New(pgerror.ObjectNotInPrerequisiteState,
+			"publication %q of %s leaves out %s: the destination will differ from the source", publication.Name, where, strings.Join(missing, ", ")).
+			WithHint("unless it is meant so: ALTER PUBLICATION %s SET (publish = 'insert, update, delete, truncate'); there", dump.QuoteIdent(publication.Name)))
+	}
+	return nil
+}
+
+// warnKeys tells which tables can be copied, but not followed: an UPDATE or
+// DELETE does not say on which shard its row is.
+func warnKeys(router *shard.Router, publication catalog.Publication, relations map[catalog.Name]*catalog.Relation, found *schema.Findings) {
+	if !publication.Update && !publication.Delete {
+		return
+	}
+	var blind []catalog.Name
+	var column string
+	for _, t := range publication.Tables {
+		r := relations[t.Table]
+		if r == nil || t.Identity == 'f' {
+			continue
+		}
+		columns := make([]shard.Column, len(r.Columns))
+		for i, c := range r.Columns {
+			columns[i] = shard.Column{Name: c.Name, Type: c.Type}
+		}
+		key, err := router.Table(t.Table.Schema, t.Table.Name, columns)
+		if err != nil || key == nil || key.Column == "" {
+			continue // an error of the mapping stops the table when it is copied
+		}
+		if !slices.Contains(identityColumns(r), key.Column) {
+			blind, column = append(blind, t.Table), key.Column
+		}
+	}
+	if len(blind) == 0 {
+		return
+	}
+	last := blind[len(blind)-1]
+	found.Warnings = append(found.Warnings, pgerror.New(pgerror.ObjectNotInPrerequisiteState,
+		"the sharding column of %d tables is not part of their replica identity: the first UPDATE or DELETE will stop them, as it does not say on which shard its row is", len(blind)).
+		WithDetail("%s", catalog.NameList(texts(blind), 20)).
+		WithHint("on the source, before: ALTER TABLE %s.%s REPLICA IDENTITY FULL; or USING INDEX a unique index that has %s", dump.QuoteIdent(last.Schema), dump.QuoteIdent(last.Name), dump.QuoteIdent(column)))
+}
+
+// identityColumns are the columns that an UPDATE or DELETE tells of the row it
+// has met.
+func identityColumns(r *catalog.Relation) []string {
+	var out []string
+	for _, key := range r.Keys {
+		if r.Identity == 'd' && key.Primary || r.Identity == 'i' && key.Identity {
+			for _, at := range key.Columns {
+				out = append(out, r.Columns[at].Name)
+			}
+		}
+	}
+	return out
+}
+
+func texts(names []catalog.Name) []string {
+	out := make([]string, len(names))
+	for i, n := range names {
+		out[i] = n.String()
+	}
+	return out
+}
