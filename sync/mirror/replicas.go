@@ -3,6 +3,7 @@ package mirror
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -87,8 +88,10 @@ func (s *sourceShard) replicaSnapshot(ctx context.Context, server config.Server,
 		return nil, err
 	}
 	prompted, stop := context.WithCancel(ctx)
+	var prompting sync.WaitGroup
+	prompting.Go(func() { s.promptSnapshot(prompted) })
+	defer prompting.Wait()
 	defer stop()
-	go s.promptSnapshot(prompted) // ends with stop
 	own := slotName(s.job.pair.mirror, s.job.pair.destination0, s.number)
 	exporter, err := stream.CreateSlot(ctx, server, partSlotName(own, fmt.Sprintf("r%d", number)), stream.SlotOptions{Temporary: true})
 	if err != nil {

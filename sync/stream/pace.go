@@ -13,8 +13,18 @@ import (
 const (
 	// gatherBytes is what a read waits for while much is coming.
 	gatherBytes = 32 << 10
-	// gatherTime is how long it waits at most, and so the latency it may add.
+	// gatherTime is how long it waits at most.
 	gatherTime = 2 * time.Millisecond
+
+	// nearby is the round trip up to which a server counts as near.
+	nearby = 500 * time.Microsecond
+	// nearBuffer is the receive buffer towards a near server: it bounds the window
+	// that we offer. nearFull is a read that has found it full.
+	nearBuffer, nearFull = 128 << 10, 100_000
+	// longestPause is the longest between two reads from a near server, and with
+	// gatherTime the latency that pacing may add; pauseStep is by how much it
+	// changes.
+	longestPause, pauseStep = 4 * time.Millisecond, 250 * time.Microsecond
 )
 
 // pacedConn reads from a connection without waking up for each message. A
@@ -22,13 +32,22 @@ const (
 // plain reader costs both sides a wake-up for each. While reads follow each
 // other closely, the socket's low-water mark (SO_RCVLOWAT) holds them back
 // until there is a good deal to read, or a moment has passed.
+//
+// With a server nearby, each of these messages goes all the way through both
+// ends' TCP while the window is open, which is half of what a walsender spends;
+// while it is closed they gather in the sender's buffer at the price of a copy.
+// So the window is kept small, and reads pause just so long that they find it
+// full: a little longer after one that did not, a little less after one that
+// did. Far away this would cost throughput, and the network gathers by itself.
 type pacedConn struct {
 	net.Conn
 	ctx     context.Context // its end ends a Read
 	timeout time.Duration   // of a Read
 	socket  syscall.RawConn // nil: reads are not held back
+	near    bool
 	gather  bool
-	last    time.Time // when the last Read ended
+	pause   time.Duration // before a Read while gathering
+	last    time.Time     // when the last Read ended
 }
 
 func newPacedConn(ctx context.Context, conn net.Conn, timeout time.Duration) *pacedConn {
@@ -38,6 +57,9 @@ func newPacedConn(ctx context.Context, conn net.Conn, timeout time.Duration) *pa
 	}
 	if tcp, ok := conn.(*net.TCPConn); ok { // Unix sockets have no such mark
 		p.socket, _ = tcp.SyscallConn()
+		if trip, ok := roundTrip(p.socket); ok && trip <= nearby {
+			p.near = tcp.SetReadBuffer(nearBuffer) == nil
+		}
 	}
 	return p
 }
@@ -46,9 +68,11 @@ func newPacedConn(ctx context.Context, conn net.Conn, timeout time.Duration) *pa
 // context's end if that comes first.
 func (p *pacedConn) Read(data []byte) (int, error) {
 	if p.gather {
+		p.wait()
 		n, err := p.read(data, gatherTime)
 		if !errors.Is(err, os.ErrDeadlineExceeded) || p.ctx.Err() != nil {
 			p.last = time.Now()
+			p.adapt(n, len(data))
 			return n, err
 		}
 		p.setGather(false)
@@ -60,6 +84,30 @@ func (p *pacedConn) Read(data []byte) (int, error) {
 	}
 	p.last = now
 	return n, err
+}
+
+// wait lets the server's messages gather.
+func (p *pacedConn) wait() {
+	if p.pause == 0 {
+		return
+	}
+	timer := time.NewTimer(p.pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-p.ctx.Done():
+	}
+}
+
+// adapt chooses the next pause by what was read of what there was room for.
+func (p *pacedConn) adapt(n, room int) {
+	switch {
+	case !p.near:
+	case n >= nearFull || n == room:
+		p.pause = max(p.pause-pauseStep, 0)
+	default:
+		p.pause = min(p.pause+pauseStep, longestPause)
+	}
 }
 
 func (p *pacedConn) read(data []byte, limit time.Duration) (int, error) {
@@ -89,5 +137,5 @@ func (p *pacedConn) setGather(on bool) {
 	if err != nil || controlled != nil { // not here: every read is a plain one
 		p.socket, on = nil, false
 	}
-	p.gather = on
+	p.gather, p.pause = on, 0
 }
