@@ -19,6 +19,7 @@ func (r *reader) check() {
 		r.checkGeneral()
 		r.checkClusters()
 		r.checkShardReferences()
+		r.checkMirrors()
 	}
 	if r.main.parsed && r.users.parsed {
 		r.checkAdmin()

@@ -34,6 +34,9 @@ type Config struct {
 	Plugins           []Plugin           `toml:"plugins"`
 	Vault             *Vault             `toml:"vault"` // nil if the table is not there
 
+	Mirrors []Mirror `toml:"mirrors"` // in the order of the file
+	Drift   Drift    `toml:"drift"`
+
 	sources map[string]string // where the value of "general.port" came from, if not from its default
 }
 
@@ -108,6 +111,11 @@ func (c *Config) settle() {
 	if c.Admin.Password == "" {
 		c.Admin.Password = generatePassword()
 		c.Admin.PasswordGenerated = true
+	}
+	for i := range c.Mirrors {
+		if m := &c.Mirrors[i]; m.Name == "" {
+			m.Name = m.defaultName()
+		}
 	}
 }
 

@@ -41,6 +41,7 @@ func Diff(old, new *Config) Changes {
 	list(&out, tableNamed("sharded_mappings"), old.ShardedMappings, new.ShardedMappings, shardedMappingLabel)
 	list(&out, tableNamed("omnisharded_tables"), old.OmnishardedTables, new.OmnishardedTables, omnishardedLabel)
 	list(&out, tableNamed("sharded_schemas"), old.ShardedSchemas, new.ShardedSchemas, shardedSchemaLabel)
+	list(&out, tableNamed("mirrors"), old.Mirrors, new.Mirrors, func(m Mirror) string { return fmt.Sprintf("mirrors %q", m.Name) })
 	return out
 }
 

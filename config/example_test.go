@@ -88,6 +88,12 @@ func TestExampleFilesLoadWithEveryKey(t *testing.T) {
 	if diff := cmp.Diff(want.DataSync, c.DataSync); diff != "" {
 		t.Errorf("data_sync differs from its defaults:\n%s", diff)
 	}
+	if diff := cmp.Diff(want.Drift, c.Drift); diff != "" {
+		t.Errorf("drift differs from its defaults:\n%s", diff)
+	}
+	if diff := cmp.Diff(want.Drift, c.DriftOf(c.Mirrors[0])); diff != "" {
+		t.Errorf("a mirror's drift differs from [drift]:\n%s", diff)
+	}
 	// Every key and table that nothing acts on is warned of, and nothing else
 	// but what the example cannot avoid.
 	warned := map[string]bool{}
@@ -115,7 +121,7 @@ func TestExampleFilesLoadWithEveryKey(t *testing.T) {
 // real default and a line of why above it.
 func TestExampleFilesShowEveryKey(t *testing.T) {
 	t.Parallel()
-	header := regexp.MustCompile(`^#?\[+([a-z_]+)\]+$`)
+	header := regexp.MustCompile(`^#?\[+([a-z_.]+)\]+$`)
 	pair := regexp.MustCompile(`^#?([a-z_]+) = (.+)$`)
 	for _, kind := range exampleFiles {
 		shown := map[string]string{} // the last one: the worked examples come first
@@ -138,12 +144,15 @@ func TestExampleFilesShowEveryKey(t *testing.T) {
 				continue
 			}
 			parent, nested, isNested := strings.Cut(table.Name, ".")
-			if !isNested {
+			if isNested = isNested && !isSection(table); !isNested {
 				if _, ok := shown[table.Name]; !ok {
 					t.Errorf("%s: [%s] is missing", kind, table.Name)
 				}
 			}
 			for _, key := range table.Keys {
+				if key.Section() {
+					continue
+				}
 				if isNested {
 					if !strings.Contains(shown[parent+"."+nested], key.Name+" = ") {
 						t.Errorf("%s: %s.%s is missing", kind, table.Name, key.Name)
@@ -196,11 +205,17 @@ func renderExample(kind string) string {
 	fmt.Fprintf(&b, exampleHead, kind)
 	b.WriteString(exampleIntro[kind])
 	for _, table := range Describe() {
-		if slices.Contains(table.Files, kind) && !strings.Contains(table.Name, ".") {
+		if slices.Contains(table.Files, kind) && (!strings.Contains(table.Name, ".") || isSection(table)) {
 			renderTable(&b, table)
 		}
 	}
 	return b.String()
+}
+
+// isSection tells whether a table within another has a header of its own.
+func isSection(t Table) bool {
+	parent, name := tableNamed(t.Name[:max(0, strings.LastIndexByte(t.Name, '.'))]), t.Name[strings.LastIndexByte(t.Name, '.')+1:]
+	return parent != nil && parent.key(name).Section()
 }
 
 func renderTable(b *strings.Builder, t Table) {
@@ -209,12 +224,12 @@ func renderTable(b *strings.Builder, t Table) {
 	if !t.Supported() {
 		b.WriteString("# Not supported yet: the table is accepted with a warning and has no effect.\n")
 	}
-	if t.Array || !t.Supported() {
+	if t.Array || !t.Supported() || isSection(t) {
 		b.WriteString("#")
 	}
 	b.WriteString(t.header() + "\n")
 	for _, key := range t.Keys {
-		if key.Supported() == t.Supported() {
+		if key.Supported() == t.Supported() && !key.Section() {
 			renderKey(b, key)
 		}
 	}

@@ -29,6 +29,7 @@ const (
 	required                   // has no default and must be there
 	noEnv                      // a key of [general] without an environment variable
 	cluster                    // its value names a [[databases]] entry
+	section                    // its value is a table with a header of its own in the example file
 )
 
 // Key is one key of a table.
@@ -63,6 +64,10 @@ func (k Key) Secret() bool { return k.flags&secret != 0 }
 
 // Required tells whether the key has to be in the file.
 func (k Key) Required() bool { return k.flags&required != 0 }
+
+// Section tells whether the value is a table of Describe's own, which a file may
+// write with a header of its own.
+func (k Key) Section() bool { return k.flags&section != 0 }
 
 // Table is one table of the files, or the table that a list's elements are.
 type Table struct {
@@ -123,7 +128,7 @@ var tables = bindAll([]Table{
 	generalTable, adminTable, replicationTable, schemaSyncTable, dataSyncTable, databasesTable,
 	shardedTablesTable, mappingTable, shardedMappingsTable, omnishardedTablesTable, shardedSchemasTable,
 	rewriteTable, mirroringTable, replicaLagTable, tcpTable, memoryTable, otelTable, queryParsersTable,
-	multiTenantTable, pluginsTable, vaultTable, mirrorsTable, driftTable,
+	multiTenantTable, pluginsTable, vaultTable, mirrorsTable, mirrorTablesTable, tableDriftTable, mirrorDriftTable, driftTable,
 	usersTable,
 })
 
@@ -137,6 +142,14 @@ func tableNamed(name string) *Table {
 	return nil
 }
 
+// nested are the structs of the tables within tables.
+var nested = map[string]reflect.Type{
+	"sharded_tables.mapping": reflect.TypeFor[Mapping](),
+	"mirrors.tables":         reflect.TypeFor[MirrorTable](),
+	"mirrors.drift":          reflect.TypeFor[MirrorDrift](),
+	"mirrors.tables.drift":   reflect.TypeFor[TableDrift](),
+}
+
 // bindAll joins rows and structs. A row without a field, or a default that its
 // field cannot hold, is a mistake in this package and panics at once.
 func bindAll(all []Table) []Table {
@@ -146,9 +159,7 @@ func bindAll(all []Table) []Table {
 		if t.AnyKeys {
 			continue
 		}
-		if t.Name == mappingTable.Name {
-			t.element = reflect.TypeFor[Mapping]()
-		} else {
+		if t.element = nested[t.Name]; t.element == nil {
 			field := taggedField(config, t.Name)
 			t.index, t.element = field.Index, field.Type
 			if kind := t.element.Kind(); kind == reflect.Slice || kind == reflect.Pointer {
@@ -184,9 +195,9 @@ func (t *Table) bind() {
 }
 
 func taggedField(in reflect.Type, name string) reflect.StructField {
-	for i := range in.NumField() {
-		if in.Field(i).Tag.Get("toml") == name {
-			return in.Field(i)
+	for _, field := range reflect.VisibleFields(in) {
+		if field.Tag.Get("toml") == name {
+			return field
 		}
 	}
 	panic(fmt.Sprintf("config: %s has no field for %q", in, name))
@@ -204,7 +215,7 @@ func literal(text string) any {
 // typeName gives the type of a key as documentation calls it.
 func typeName(t reflect.Type, key *Key) string {
 	switch {
-	case len(key.Values) > 0:
+	case len(key.Values) > 0 && t.Kind() != reflect.Slice:
 		return "one of"
 	case t == reflect.TypeFor[time.Duration]():
 		return "integer"
@@ -225,7 +236,7 @@ func typeName(t reflect.Type, key *Key) string {
 	case reflect.Interface:
 		return "integer or string"
 	case reflect.Slice:
-		return "list of " + plural(typeName(t.Elem(), key))
+		return "list of " + plural(typeName(t.Elem(), &Key{Name: key.Name}))
 	case reflect.Struct:
 		return "table"
 	}

@@ -51,11 +51,3 @@ var dataSyncTable = Table{
 		{Name: "streaming", Default: `true`, flags: settable, Description: "Ask servers from version 14 on to send large transactions while they are in progress."},
 	},
 }
-
-// The keys of these two tables come with the releases that act on them.
-var (
-	mirrorsTable = Table{Name: "mirrors", Array: true, Files: []string{configFile}, AnyKeys: true, flags: later,
-		Description: "Databases kept in sync: source, destination, publication."}
-	driftTable = Table{Name: "drift", Files: []string{configFile}, AnyKeys: true, flags: later,
-		Description: "What a difference between source and destination leads to."}
-)

@@ -217,6 +217,8 @@ func (r *reader) mark(doc *document, path string, entry reflect.Value) {
 		entry.File, entry.Line = doc.name, doc.places.line(path)
 	case *User:
 		entry.File, entry.Line = doc.name, doc.places.line(path)
+	case *Mirror:
+		entry.File, entry.Line = doc.name, doc.places.line(path)
 	}
 }
 
@@ -244,6 +246,15 @@ func (r *reader) value(doc *document, t *Table, key *Key, raw any, path string, 
 	}
 	if field.Kind() == reflect.Slice && field.Type().Elem().Kind() == reflect.Struct {
 		r.list(doc, tableNamed(shown), raw, at, field)
+		return
+	}
+	if field.Kind() == reflect.Struct {
+		if entry, ok := raw.(map[string]any); ok {
+			r.entry(doc, tableNamed(shown), entry, at, field)
+			return
+		}
+		r.bad[at] = true
+		r.problem(doc, at, shown, "expected a table, found "+kindOf(raw), "write "+tableNamed(shown).header())
 		return
 	}
 	before := reflect.New(field.Type()).Elem()

@@ -282,11 +282,9 @@ func TestWarnings(t *testing.T) {
 			"pgdog.toml:5: databases.read_only: not supported yet: it has no effect, connections can write",
 			"pgdog.toml:11: general.workers: not supported yet: it has no effect",
 		}},
-		{"tables not supported yet", oneDatabase + "[[mirrors]]\nsource = 1\n[[mirrors]]\n[drift]\nanything = { at = \"all\" }\n[memory]\nnet_buffer = 1\n[tcp]\nkeepalive = false\nuser_timeout = 1\n", oneUser, []string{
-			"pgdog.toml:4: mirrors: not supported yet: it has no effect",
-			"pgdog.toml:7: drift: not supported yet: it has no effect",
-			"pgdog.toml:9: memory: not supported yet: it has no effect",
-			"pgdog.toml:13: tcp.user_timeout: not supported yet: it has no effect",
+		{"tables not supported yet", oneDatabase + "[memory]\nnet_buffer = 1\n[tcp]\nkeepalive = false\nuser_timeout = 1\n", oneUser, []string{
+			"pgdog.toml:4: memory: not supported yet: it has no effect",
+			"pgdog.toml:8: tcp.user_timeout: not supported yet: it has no effect",
 		}},
 		{"no admin password", oneDatabase, "[[users]]\nname = \"app\"\ndatabase = \"prod\"\npassword = \"x\"\n", []string{
 			`users.toml: admin.password: is not set: nobody can log in to the admin database "admin"; set [admin].password or PGDOG_ADMIN_PASSWORD`,

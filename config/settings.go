@@ -41,6 +41,7 @@ func settings() []setting {
 	for _, prefix := range []struct{ table, before string }{
 		{"general", ""}, {"tcp", "tcp_"}, {"memory", "memory_"},
 		{"admin", "admin."}, {"replication", "replication."}, {"schema_sync", "schema_sync."}, {"data_sync", "data_sync."},
+		{"drift", "drift."},
 	} {
 		t := tableNamed(prefix.table)
 		for i := range t.Keys {
@@ -51,7 +52,8 @@ func settings() []setting {
 }
 
 // Settings gives the rows of SHOW CONFIG: every key of [general], [tcp],
-// [memory], [admin], [replication], [schema_sync] and [data_sync].
+// [memory], [admin], [replication], [schema_sync], [data_sync] and
+// [drift].
 func (c *Config) Settings() []Setting {
 	var out []Setting
 	for _, s := range settings() {

@@ -143,7 +143,7 @@ func (k *Key) assignList(field reflect.Value, raw any) string {
 		return k.mismatch("a list", raw)
 	}
 	list := reflect.MakeSlice(field.Type(), len(elements), len(elements))
-	element := Key{Min: math.MinInt64, flags: k.flags &^ required}
+	element := Key{Min: math.MinInt64, Values: k.Values, flags: k.flags &^ required}
 	for i, raw := range elements {
 		if wrong := element.assign(list.Index(i), raw); wrong != "" {
 			return fmt.Sprintf("element %d of the list: %s", i+1, wrong)
@@ -305,9 +305,12 @@ func (k *Key) text(field reflect.Value) string {
 			return k.unset
 		}
 		return field.String()
-	case reflect.Slice:
-		if field.Len() == 0 {
+	case reflect.Slice, reflect.Struct, reflect.Map:
+		switch {
+		case field.Kind() == reflect.Slice && field.Len() == 0:
 			return "[]"
+		case field.Kind() == reflect.Map && field.Len() == 0:
+			return "{}"
 		}
 		if encoded, err := json.Marshal(field.Interface()); err == nil {
 			return string(encoded)

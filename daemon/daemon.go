@@ -102,6 +102,14 @@ func (d *Daemon) Run(ctx context.Context) error {
 	// Serve's context would end sessions without grace: Shutdown, in end, ends it.
 	serving.Go(func() { served <- d.server.Serve(context.WithoutCancel(ctx)) })
 	defer serving.Wait()
+	supervised, endSupervision := context.WithCancel(ctx)
+	var supervising sync.WaitGroup
+	supervising.Go(func() { d.engine.Supervise(supervised) })
+	end := func() error {
+		endSupervision() // or it would take up what is being ended
+		supervising.Wait()
+		return d.end()
+	}
 	d.options.Logger.Info("pgdrover is ready", "address", address.String(), "admin_database", d.live.Config().Admin.Name, "version", d.options.Version)
 	if d.options.Ready != nil {
 		d.options.Ready(address)
@@ -114,12 +122,12 @@ func (d *Daemon) Run(ctx context.Context) error {
 				continue
 			}
 			d.options.Logger.Info("stopping", "signal", s.String())
-			return d.end()
+			return end()
 		case <-ctx.Done():
 			d.options.Logger.Info("stopping", "cause", context.Cause(ctx))
-			return d.end()
+			return end()
 		case err := <-served:
-			return errors.Join(fmt.Errorf("serve clients: %w", err), d.end())
+			return errors.Join(fmt.Errorf("serve clients: %w", err), end())
 		}
 	}
 }

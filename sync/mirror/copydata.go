@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -50,6 +51,7 @@ type sourceShard struct {
 	viaRoot   bool
 	live      *pipeline // what applies changes now, nil if nothing does
 	rates     rates
+	told      string                // the SQLSTATE for which the stream was interrupted last
 	wholeOnly atomic.Bool           // transactions are not read in progress: see stream.ErrInProgress
 	left      map[catalog.Name]bool // see leaveOut
 }
@@ -62,6 +64,15 @@ func (j *copyData) begun(journal *journal) {
 
 func (j *copyData) record() *journal { return j.journal }
 func (j *copyData) phase() string    { return "" }
+
+// request is the command, for whoever takes the mirror up again.
+func (j *copyData) request() string {
+	text, err := json.Marshal(j.req)
+	if err != nil { // strings and booleans always can be written
+		panic(err)
+	}
+	return string(text)
+}
 
 func (j *copyData) mirror() state.Mirror {
 	return state.Mirror{Name: j.pair.mirror, Source: j.req.Source, Destination: j.req.Destination, Publication: j.req.Publication}

@@ -10,6 +10,7 @@ import (
 
 // CopyDataRequest is a COPY_DATA or REPLICATE command, or data-sync.
 type CopyDataRequest struct {
+	Mirror      string // "": <source>_to_<destination>
 	Source      string // names in [[databases]]
 	Destination string
 	Publication string
@@ -72,6 +73,7 @@ type MirrorRow struct {
 	Destination string
 	Publication string
 	State       string // of its newest task: "replicating", "copying rows", "stopped", ...
+	Wanted      MirrorState
 	Task        TaskID // its newest task, 0 if none
 	Tables      int64
 	Streaming   int64         // tables in the state streaming

@@ -47,6 +47,7 @@ func (m *Manager) findMirror(ctx context.Context, name string) (keptMirror, erro
 			if kept.task, kept.runs, err = state.RunningTask(ctx, conn, row.ID); err != nil {
 				return err
 			}
+			kept.runs = kept.runs && (row.Leased || m.holds(name)) // one that was killed is recorded as running still
 			mu.Lock()
 			found = append(found, kept)
 			mu.Unlock()

@@ -254,7 +254,8 @@ func (p *part) handOver(ctx context.Context, from stream.LSN) error {
 			keys = append(keys, key)
 		}
 	}
-	err := p.source.job.tables.set(ctx, TableStreaming, func(t *state.Table) { t.SyncLSN, t.Part = from, "" }, keys...)
+	// A replica's snapshot may be of a later moment than where the stream is.
+	err := p.source.job.tables.set(ctx, TableStreaming, func(t *state.Table) { t.SyncLSN, t.Part = max(t.SyncLSN, from), "" }, keys...)
 	if err != nil {
 		return err
 	}

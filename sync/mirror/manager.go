@@ -34,15 +34,17 @@ type Options struct {
 // of the tasks it has started: Close stops them and waits for them. It is safe
 // for concurrent use.
 type Manager struct {
-	config  func() *config.Config
-	runner  string
-	log     *slog.Logger
-	metrics metrics.Data
-	tasks   sync.WaitGroup
-	mu      sync.Mutex
-	closing bool
-	running map[TaskID]context.CancelCauseFunc
-	last    TaskID
+	config     func() *config.Config
+	runner     string
+	log        *slog.Logger
+	metrics    metrics.Data
+	tasks      sync.WaitGroup
+	mu         sync.Mutex
+	closing    bool
+	running    map[TaskID]context.CancelCauseFunc
+	mirrors    map[TaskID]string // of the tasks that run
+	supervises bool              // see Supervise
+	last       TaskID
 }
 
 // NewManager makes a Manager. It starts nothing.
@@ -55,7 +57,7 @@ func NewManager(opts Options) *Manager {
 		opts.Metrics = metrics.Discard
 	}
 	return &Manager{
-		config: opts.Config, log: opts.Logger, metrics: opts.Metrics, running: map[TaskID]context.CancelCauseFunc{},
+		config: opts.Config, log: opts.Logger, metrics: opts.Metrics, running: map[TaskID]context.CancelCauseFunc{}, mirrors: map[TaskID]string{},
 		runner: fmt.Sprintf("pgdrover %s on %s, process %d", opts.Version, host, os.Getpid()),
 	}
 }
@@ -116,6 +118,56 @@ type job interface {
 	run(ctx context.Context) error
 	record() *journal
 	phase() string // of the statements that the journal records
+	// request is what a mirror is taken up by again, as JSON; "" for work that
+	// ends by itself.
+	request() string
+}
+
+// recordStart records what is to happen to a mirror from now on.
+func (m *Manager) recordStart(ctx context.Context, conn *pgx.Conn, mirrorID int32, job job) error {
+	request := job.request()
+	if request == "" {
+		return nil
+	}
+	if err := state.SetRequest(ctx, conn, mirrorID, request); err != nil {
+		return err
+	}
+	return state.SetWanted(ctx, conn, mirrorID, string(MirrorRunning), stateTexts(StartMirror.From())...)
+}
+
+// recordEnd records how a task has ended, and what becomes of its mirror.
+func (m *Manager) recordEnd(ctx context.Context, conn *pgx.Conn, id TaskID, job job, to TaskState, failure *pgerror.Error) error {
+	mirrorID := job.record().mirrorID
+	event := happened("task", job.typeName()+" "+string(to))
+	event.TaskID, event.Error = int64(id), failure
+	switch to {
+	case Failed:
+		event.Level = "error"
+	case Cancelled, Interrupted:
+		event.Level = "warning"
+	}
+	if err := state.AddEvents(ctx, conn, mirrorID, event); err != nil {
+		return err
+	}
+	if job.request() == "" {
+		return nil
+	}
+	m.mu.Lock()
+	again := m.supervises
+	m.mu.Unlock()
+	next := mirrorStops
+	switch {
+	case to == Failed:
+		next = mirrorFails
+	case to == Interrupted && (again || errors.Is(failure, state.ErrLeaseLost)):
+		return nil // it is taken up again
+	}
+	for from, after := range mirrorTransitions[next] {
+		if err := state.SetWanted(ctx, conn, mirrorID, string(after), string(from)); err != nil && !errors.Is(err, state.ErrMirrorChanged) {
+			return err
+		}
+	}
+	return nil
 }
 
 // begin takes the mirror's lease, records the task and starts it.
@@ -153,6 +205,9 @@ func (m *Manager) begin(ctx context.Context, p *pair, job job) (id TaskID, err e
 	if !ok {
 		return 0, busy(ctx, conn, row)
 	}
+	if err := m.recordStart(ctx, conn, row.ID, job); err != nil {
+		return 0, err
+	}
 	number, err := state.StartTask(ctx, conn, row.ID, job.typeName(), m.runner, job.subtasks(), m.highest(ctx))
 	if err != nil {
 		return 0, err
@@ -170,7 +225,7 @@ func (m *Manager) launch(ctx context.Context, id TaskID, lease *state.Lease, lis
 		stop(ErrShutdown)
 		return pgerror.New(pgerror.AdminShutdown, "%w", ErrShutdown)
 	}
-	m.running[id], m.last = stop, id
+	m.running[id], m.mirrors[id], m.last = stop, job.mirror().Name, id
 	m.log.Info("task started", "task", int64(id), "type", job.typeName())
 	m.metrics.TaskStart(job.typeName())
 	lease.Hold(ctx, listener, int64(id), stop)
@@ -181,6 +236,7 @@ func (m *Manager) launch(ctx context.Context, id TaskID, lease *state.Lease, lis
 		lease.Release()
 		m.mu.Lock()
 		delete(m.running, id)
+		delete(m.mirrors, id)
 		m.mu.Unlock()
 	})
 	return nil
@@ -203,7 +259,8 @@ func (m *Manager) end(ctx context.Context, id TaskID, job job, err error) {
 		_, err := state.SetTask(ctx, conn, int64(id), string(to), from(to), failure, true)
 		return err
 	})
-	recorded := errors.Join(write, journal.close(ctx))
+	told := journal.write(ctx, func(ctx context.Context, conn *pgx.Conn) error { return m.recordEnd(ctx, conn, id, job, to, failure) })
+	recorded := errors.Join(write, told, journal.close(ctx))
 	m.metrics.TaskEnd(job.typeName(), string(to))
 	if failure != nil && to == Failed {
 		m.metrics.Error(job.mirror().Name, failure.Code)

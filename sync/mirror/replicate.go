@@ -57,12 +57,33 @@ func (s *sourceShard) follow(ctx context.Context) error {
 			e.Hint = "the stream was taken up " + times(attempt) + " in vain. When the servers are well again, run the same command: it goes on from where it is"
 			return &e
 		}
-		s.waits(err)
+		s.interrupted(ctx, err, attempt)
 		s.job.manager.metrics.StreamReconnect(s.job.pair.mirror, s.number)
 		s.job.manager.log.Warn("stream ended; it is taken up again", "task", s.job.journal.task, "shard", s.number, "attempt", attempt, "error", err)
 		if err := wait(ctx, min(general.ReshardingReplicationRetryMinDelay<<min(attempt-1, 5), maxStreamDelay)); err != nil {
 			return err
 		}
+	}
+}
+
+// interrupted shows what the stream waits for. The log of the mirror has it once
+// as long as it is the same.
+func (s *sourceShard) interrupted(ctx context.Context, err error, attempt int) {
+	s.waits(err)
+	e := pgerror.From(err)
+	s.mu.Lock()
+	known := attempt > 1 && s.told == e.Code
+	s.told = e.Code
+	s.mu.Unlock()
+	if known {
+		return
+	}
+	event := state.Event{Level: "warning", Kind: "stream", TaskID: s.job.journal.task, Shard: s.number, LSN: s.applied(), Message: "the stream was interrupted and is taken up again", Error: e}
+	write := s.job.journal.write(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		return state.AddEvents(ctx, conn, s.job.journal.mirrorID, event)
+	})
+	if write != nil {
+		s.job.manager.log.Warn("an event could not be recorded", "task", s.job.journal.task, "error", write)
 	}
 }
 

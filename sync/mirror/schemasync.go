@@ -37,6 +37,7 @@ type schemaSync struct {
 func (j *schemaSync) begun(journal *journal) { j.journal = journal }
 func (j *schemaSync) record() *journal       { return j.journal }
 func (j *schemaSync) phase() string          { return j.req.Phase.String() }
+func (j *schemaSync) request() string        { return "" }
 
 func (j *schemaSync) mirror() state.Mirror {
 	return state.Mirror{Name: j.pair.mirror, Source: j.req.Source, Destination: j.req.Destination, Publication: j.req.Publication}

@@ -24,6 +24,9 @@ func (m *Manager) CopyData(ctx context.Context, req CopyDataRequest) (Started, e
 	if err != nil {
 		return Started{}, err
 	}
+	if req.Mirror != "" {
+		pair.mirror = req.Mirror
+	}
 	router, err := shard.NewRouter(cfg, req.Destination, len(pair.destination))
 	if err != nil {
 		return Started{}, err
@@ -82,13 +85,15 @@ func (m *Manager) Resync(ctx context.Context, name string, tables []string) (Sta
 	for i, t := range asked {
 		schemas[i], names[i] = t.Schema, t.Name
 	}
-	if _, err := state.RequestResync(ctx, conn, kept.row.ID, schemas, names); err != nil {
+	if _, err := state.RequestResync(ctx, conn, kept.row.ID, schemas, names, ""); err != nil {
 		return Started{}, err
 	}
 	if kept.runs {
 		return Started{Task: TaskID(kept.task.ID)}, nil
 	}
-	return m.CopyData(ctx, CopyDataRequest{Source: kept.row.Source, Destination: kept.row.Destination, Publication: kept.row.Publication})
+	req := kept.request()
+	req.SyncOnly = false
+	return m.CopyData(ctx, req)
 }
 
 // chooseTables finds the tables that a RESYNC names: "schema.table", or a

@@ -30,6 +30,7 @@ type tableRegistry struct {
 	mu     sync.Mutex
 	tables map[tableKey]*state.Table
 	dirty  map[tableKey]bool
+	events []state.Event // not recorded yet
 
 	writing sync.Mutex // one write at a time, so that an older row never follows a newer
 }
@@ -111,7 +112,8 @@ func (r *tableRegistry) set(ctx context.Context, to TableState, change func(*sta
 		if row == nil {
 			continue
 		}
-		next, err := TableState(row.State).To(to)
+		from := TableState(row.State)
+		next, err := from.To(to)
 		if err != nil {
 			r.mu.Unlock()
 			return pgerror.New(pgerror.InternalError, "table %s: %w", key.table, err)
@@ -124,9 +126,30 @@ func (r *tableRegistry) set(ctx context.Context, to TableState, change func(*sta
 			change(row)
 		}
 		r.dirty[key] = true
+		if next != from && next != quietly {
+			r.events = append(r.events, r.event(key, from, row))
+		}
 	}
 	r.mu.Unlock()
 	return r.flush(ctx)
+}
+
+// quietly is the state that every table passes on its way and that is no news.
+const quietly = TableCatchingUp
+
+// event tells that a table has come from one state into another.
+func (r *tableRegistry) event(key tableKey, from TableState, row *state.Table) state.Event {
+	e := state.Event{
+		At: time.Now(), Level: "info", Kind: "table", TaskID: r.journal.task, Shard: key.shard, Schema: key.table.Schema, Name: key.table.Name,
+		LSN: max(row.StoppedLSN, row.SyncLSN), Message: string(from) + " -> " + row.State, Error: row.Error,
+	}
+	switch TableState(row.State) {
+	case TableStopped:
+		e.Level = "error"
+	case TableResyncing, TableUnpublished:
+		e.Level = "warning"
+	}
+	return e
 }
 
 // stop stops a table for a reason, at a position. The Hint of why is its way
@@ -155,6 +178,8 @@ func (r *tableRegistry) flush(ctx context.Context) error {
 		rows = append(rows, *r.tables[key])
 	}
 	clear(r.dirty)
+	events := r.events
+	r.events = nil
 	r.mu.Unlock()
 	if len(rows) == 0 {
 		return nil
@@ -164,10 +189,11 @@ func (r *tableRegistry) flush(ctx context.Context) error {
 		return strings.Compare(a.Schema+"\x00"+a.Name, b.Schema+"\x00"+b.Name)
 	})
 	err := r.journal.write(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		return state.PutTables(ctx, conn, r.journal.mirrorID, rows)
+		return state.PutTables(ctx, conn, r.journal.mirrorID, rows, events)
 	})
 	if err != nil {
 		r.mu.Lock()
+		r.events = append(events, r.events...)
 		for i := range rows {
 			r.dirty[tableKey{rows[i].Shard, catalog.Name{Schema: rows[i].Schema, Name: rows[i].Name}}] = true
 		}

@@ -155,6 +155,25 @@ CREATE TABLE pgdrover.carried (
 );
 `, `
 ALTER TABLE pgdrover.tables ADD COLUMN relation oid NOT NULL DEFAULT 0, ADD COLUMN members text[] NOT NULL DEFAULT '{}';
+`, `
+ALTER TABLE pgdrover.tables ADD COLUMN strategy text NOT NULL DEFAULT '';
+ALTER TABLE pgdrover.mirrors ADD COLUMN wanted text NOT NULL DEFAULT 'created', ADD COLUMN definition text NOT NULL DEFAULT '',
+    ADD COLUMN request text NOT NULL DEFAULT '';
+CREATE TABLE pgdrover.events (
+    mirror_id   integer NOT NULL REFERENCES pgdrover.mirrors ON DELETE CASCADE,
+    event_id    bigint GENERATED ALWAYS AS IDENTITY,
+    at          timestamptz NOT NULL,
+    level       text NOT NULL,
+    kind        text NOT NULL,
+    task_id     bigint NOT NULL DEFAULT 0,
+    shard       integer NOT NULL DEFAULT -1,
+    schema_name text NOT NULL DEFAULT '',
+    table_name  text NOT NULL DEFAULT '',
+    lsn         pg_lsn,
+    message     text NOT NULL,
+    error       jsonb,
+    PRIMARY KEY (mirror_id, event_id)
+);
 `}
 
 // Install creates the schema pgdrover in the database behind conn, or brings an

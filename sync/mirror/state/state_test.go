@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -96,7 +97,10 @@ func TestInstall(t *testing.T) {
 func TestMirrorIsFoundAgain(t *testing.T) {
 	t.Parallel()
 	_, conn, m := installedIn(t)
-	again, err := EnsureMirror(t.Context(), conn, Mirror{Name: weird, Source: "s", Destination: "d", Publication: "other"})
+	if _, err := EnsureMirror(t.Context(), conn, Mirror{Name: weird, Source: "s", Destination: "d", Publication: "none"}); pgerror.Code(err) != pgerror.DuplicateObject {
+		t.Errorf("a mirror of other databases under the same name: %v", err)
+	}
+	again, err := EnsureMirror(t.Context(), conn, Mirror{Name: weird, Source: weird + "1", Destination: weird + "2", Publication: "other"})
 	if err != nil || again.ID != m.ID {
 		t.Errorf("the mirror of the same name is %d (%v), want %d", again.ID, err, m.ID)
 	}
@@ -485,5 +489,90 @@ func TestParsePayload(t *testing.T) {
 		if verb, id := parsePayload(payload); verb != want.verb || id != want.id {
 			t.Errorf("%q is read as %q %d", payload, verb, id)
 		}
+	}
+}
+
+// TestEvents records events and finds them again; the oldest go.
+func TestEvents(t *testing.T) {
+	t.Parallel()
+	_, conn, made := installedIn(t)
+	m := made.ID
+	failure := pgerror.New("23505", "twice").WithDetail("key %s", weird)
+	err := AddEvents(t.Context(), conn, m,
+		Event{Level: "info", Kind: "table", TaskID: 3, Shard: 1, Schema: weird, Name: "t", LSN: 5, Message: "pending -> copying"},
+		Event{Level: "error", Kind: "table", Shard: -1, Message: "stopped \x00", Error: failure},
+		Event{Level: "warning", Kind: "stream", Shard: 0, Message: "interrupted"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name   string
+		filter EventFilter
+		want   []string
+	}{
+		{"all", EventFilter{Limit: 10}, []string{"interrupted", "stopped \ufffd", "pending -> copying"}},
+		{"limit", EventFilter{Limit: 1}, []string{"interrupted"}},
+		{"level", EventFilter{Levels: []string{"error", "info"}, Limit: 10}, []string{"stopped \ufffd", "pending -> copying"}},
+		{"in the error", EventFilter{Search: "KEY WEIRD", Limit: 10}, []string{"stopped \ufffd"}},
+		{"in the table", EventFilter{Search: `$1 \ 'x' ü.t`, Limit: 10}, []string{"pending -> copying"}},
+		{"nowhere", EventFilter{Search: "%", Limit: 10}, nil},
+	} {
+		found, err := Events(t.Context(), conn, m, c.filter)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, e := range found {
+			got = append(got, e.Message)
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+	all, err := Events(t.Context(), conn, m, EventFilter{Limit: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := all[len(all)-1]
+	if first.TaskID != 3 || first.Shard != 1 || first.Schema != weird || first.Name != "t" || first.LSN != 5 || first.At.IsZero() || all[1].Error == nil || all[1].Error.Detail != failure.Detail {
+		t.Errorf("the events are %+v", all)
+	}
+	many := make([]Event, 1000)
+	for i := range many {
+		many[i] = Event{Level: "info", Kind: "many", Message: "x"}
+	}
+	for range 12 {
+		if err := AddEvents(t.Context(), conn, m, many...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, err := Events(t.Context(), conn, m, EventFilter{Limit: 100_000}); err != nil || len(n) < keptEvents || len(n) > keptEvents+1000 {
+		t.Errorf("%d events are kept, %v", len(n), err)
+	}
+}
+
+// TestWanted brings a mirror from state to state.
+func TestWanted(t *testing.T) {
+	t.Parallel()
+	_, conn, made := installedIn(t)
+	m := made.ID
+	if err := SetWanted(t.Context(), conn, m, "running", "paused"); !errors.Is(err, ErrMirrorChanged) {
+		t.Errorf("from a state in which it is not: %v", err)
+	}
+	for _, step := range []func() error{
+		func() error { return SetWanted(t.Context(), conn, m, "running", "created", "paused") },
+		func() error { return SetDefinition(t.Context(), conn, m, `{"name": "x"}`) },
+		func() error { return SetRequest(t.Context(), conn, m, `{"Slot": "s"}`) },
+	} {
+		if err := step(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	found, ok, err := FindMirror(t.Context(), conn, weird)
+	if err != nil || !ok || found.Wanted != "running" || found.Definition != `{"name": "x"}` || found.Request != `{"Slot": "s"}` || found.Leased {
+		t.Errorf("the mirror is %+v, %t, %v", found, ok, err)
+	}
+	if _, ok, err := FindMirror(t.Context(), conn, "none"); ok || err != nil {
+		t.Errorf("a mirror that is not there: %t, %v", ok, err)
 	}
 }

@@ -2,7 +2,6 @@ package state
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -114,35 +113,6 @@ func olderSchema(err error) bool {
 	return code == pgerror.UndefinedTable || code == pgerror.UndefinedColumn
 }
 
-// Mirrors gives every mirror, by name.
-func Mirrors(ctx context.Context, conn *pgx.Conn) ([]Mirror, error) {
-	rows, err := conn.Query(ctx, `SELECT mirror_id, name, source, destination, publication, created_at FROM pgdrover.mirrors ORDER BY name`)
-	if err != nil {
-		return nil, fmt.Errorf("read mirrors: %w", err)
-	}
-	out, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (m Mirror, err error) {
-		err = row.Scan(&m.ID, &m.Name, &m.Source, &m.Destination, &m.Publication, &m.CreatedAt)
-		return m, err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read mirrors: %w", err)
-	}
-	return out, nil
-}
-
-// FindMirror finds a mirror by its name.
-func FindMirror(ctx context.Context, conn *pgx.Conn, name string) (m Mirror, ok bool, err error) {
-	err = conn.QueryRow(ctx, `SELECT mirror_id, name, source, destination, publication, created_at FROM pgdrover.mirrors WHERE name = $1`, name).
-		Scan(&m.ID, &m.Name, &m.Source, &m.Destination, &m.Publication, &m.CreatedAt)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return m, false, nil
-	}
-	if err != nil {
-		return m, false, fmt.Errorf("read mirror %q: %w", name, err)
-	}
-	return m, true, nil
-}
-
 // Forget removes what one shard of the destination knows of a mirror. On the
 // last shard of the last mirror the whole schema goes.
 func Forget(ctx context.Context, conn *pgx.Conn, name string) error {
@@ -167,7 +137,7 @@ func Forget(ctx context.Context, conn *pgx.Conn, name string) error {
 			return nil
 		}
 		// Everything in the schema is ours; what somebody else has put there keeps it.
-		if _, err := tx.Exec(ctx, `DROP TABLE pgdrover.carried, pgdrover.copied, pgdrover.progress, pgdrover.tables, pgdrover.streams, pgdrover.statements, pgdrover.subtasks, pgdrover.tasks, pgdrover.mirrors, pgdrover.version;
+		if _, err := tx.Exec(ctx, `DROP TABLE pgdrover.events, pgdrover.carried, pgdrover.copied, pgdrover.progress, pgdrover.tables, pgdrover.streams, pgdrover.statements, pgdrover.subtasks, pgdrover.tasks, pgdrover.mirrors, pgdrover.version;
 DROP SCHEMA pgdrover`, pgx.QueryExecModeSimpleProtocol); err != nil {
 			return fmt.Errorf("drop the schema pgdrover: %w", err)
 		}

@@ -29,6 +29,7 @@ type Table struct {
 	Attempt                    int
 	SQL                        string
 	Inserted, Updated, Deleted int64              // applied since the mirror began
+	Strategy                   string             // by which RESYNC asked for it to be copied again; "" for the mirror\'s own. PutTables leaves it
 	Part                       string             // of a table that is copied while the others stream: what it is part of until it joins them
 	Membership                 catalog.Membership // which relation was copied or followed, and what published it then; zero if it never was
 	StartedAt, FinishedAt      *time.Time
@@ -36,9 +37,9 @@ type Table struct {
 	Error                      *pgerror.Error
 }
 
-// PutTables records the tables as they are now, all in one transaction. A row
-// that exists is overwritten.
-func PutTables(ctx context.Context, conn *pgx.Conn, mirrorID int32, tables []Table) error {
+// PutTables records the tables as they are now, and what has happened to them,
+// all in one transaction. A row that exists is overwritten.
+func PutTables(ctx context.Context, conn *pgx.Conn, mirrorID int32, tables []Table, events []Event) error {
 	if len(tables) == 0 {
 		return nil
 	}
@@ -62,7 +63,12 @@ ON CONFLICT (mirror_id, shard, schema_name, table_name) DO UPDATE SET
 			t.StartedAt, t.FinishedAt, encodeError(t.Error), t.Part,
 			t.Membership.OID, t.Membership.Members)
 	}
-	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error { return tx.SendBatch(ctx, batch).Close() })
+	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		if err := tx.SendBatch(ctx, batch).Close(); err != nil {
+			return err
+		}
+		return AddEvents(ctx, conn, mirrorID, events...)
+	})
 	if err != nil {
 		return fmt.Errorf("record the tables: %w", err)
 	}
@@ -70,12 +76,12 @@ ON CONFLICT (mirror_id, shard, schema_name, table_name) DO UPDATE SET
 }
 
 // RequestResync marks tables as to be copied again, for the task that works on
-// the mirror now or next. It gives how many there are.
-func RequestResync(ctx context.Context, conn *pgx.Conn, mirrorID int32, schemas, names []string) (int64, error) {
+// the mirror now or next, by a strategy. It gives how many there are.
+func RequestResync(ctx context.Context, conn *pgx.Conn, mirrorID int32, schemas, names []string, strategy string) (int64, error) {
 	tag, err := conn.Exec(ctx, `
-UPDATE pgdrover.tables t SET resync_asked = true
+UPDATE pgdrover.tables t SET resync_asked = true, strategy = $4
 FROM unnest($2::text[], $3::text[]) AS asked (schema_name, table_name)
-WHERE t.mirror_id = $1 AND t.schema_name = asked.schema_name AND t.table_name = asked.table_name`, mirrorID, schemas, names)
+WHERE t.mirror_id = $1 AND t.schema_name = asked.schema_name AND t.table_name = asked.table_name`, mirrorID, schemas, names, strategy)
 	if err != nil {
 		return 0, fmt.Errorf("mark tables to be copied again: %w", err)
 	}
@@ -83,11 +89,16 @@ WHERE t.mirror_id = $1 AND t.schema_name = asked.schema_name AND t.table_name = 
 }
 
 // TakeResyncs gives the tables that RequestResync has marked, and takes the
-// marks away. What they are for must be recorded before another is taken.
+// marks away: all of those that do not stream, and one that does, so that a whole
+// mirror is copied again table by table. What they are for must be recorded
+// before another is taken.
 func TakeResyncs(ctx context.Context, conn *pgx.Conn, mirrorID int32) ([]catalog.Name, error) {
 	rows, err := conn.Query(ctx, `
 UPDATE pgdrover.tables SET resync_asked = false, state = 'resyncing', updated_at = clock_timestamp()
-WHERE mirror_id = $1 AND resync_asked RETURNING schema_name, table_name`, mirrorID)
+WHERE mirror_id = $1 AND resync_asked AND (state <> 'streaming' OR (schema_name, table_name) = (
+    SELECT x.schema_name, x.table_name FROM pgdrover.tables x WHERE x.mirror_id = $1 AND x.resync_asked AND x.state = 'streaming'
+    ORDER BY 1, 2 LIMIT 1))
+RETURNING schema_name, table_name`, mirrorID)
 	if err != nil {
 		return nil, fmt.Errorf("look for tables to be copied again: %w", err)
 	}
@@ -103,7 +114,7 @@ func Tables(ctx context.Context, conn *pgx.Conn, mirrorID int32) ([]Table, error
 	rows, err := conn.Query(ctx, `
 SELECT t.mirror_id, m.name, t.shard, t.schema_name, t.table_name, t.task_id, t.state, coalesce(t.sync_lsn, '0/0'), coalesce(t.stopped_lsn, '0/0'),
        t.format, t.format_why, t.total_rows, t.total_bytes, t.rows, t.bytes, t.ranges, t.ranges_done, t.workers, t.attempt, t.sql,
-       t.inserted, t.updated, t.deleted, t.started_at, t.finished_at, t.updated_at, t.error::text, t.part, t.relation, t.members
+       t.inserted, t.updated, t.deleted, t.started_at, t.finished_at, t.updated_at, t.error::text, t.part, t.relation, t.members, t.strategy
 FROM pgdrover.tables t JOIN pgdrover.mirrors m USING (mirror_id)
 WHERE $1::int = 0 OR t.mirror_id = $1
 ORDER BY m.name, t.shard, t.schema_name, t.table_name`, mirrorID)
@@ -115,7 +126,7 @@ ORDER BY m.name, t.shard, t.schema_name, t.table_name`, mirrorID)
 		err = row.Scan(&t.MirrorID, &t.Mirror, &t.Shard, &t.Schema, &t.Name, &t.TaskID, &t.State, &t.SyncLSN, &t.StoppedLSN,
 			&t.Format, &t.FormatWhy, &t.TotalRows, &t.TotalBytes, &t.Rows, &t.Bytes, &t.Ranges, &t.RangesDone, &t.Workers, &t.Attempt, &t.SQL,
 			&t.Inserted, &t.Updated, &t.Deleted, &t.StartedAt, &t.FinishedAt, &t.UpdatedAt, &failure, &t.Part,
-			&t.Membership.OID, &t.Membership.Members)
+			&t.Membership.OID, &t.Membership.Members, &t.Strategy)
 		t.Error = decodeError(failure)
 		return t, err
 	})

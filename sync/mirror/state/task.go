@@ -13,27 +13,6 @@ import (
 	"github.com/pgdrover/pgdrover/pgerror"
 )
 
-// Mirror is a row of pgdrover.mirrors.
-type Mirror struct {
-	ID                               int32
-	Name                             string
-	Source, Destination, Publication string
-	CreatedAt                        time.Time
-}
-
-// EnsureMirror finds the mirror of this name or makes it. A mirror that exists
-// takes the publication that is named now.
-func EnsureMirror(ctx context.Context, conn *pgx.Conn, m Mirror) (Mirror, error) {
-	err := conn.QueryRow(ctx, `
-INSERT INTO pgdrover.mirrors (name, source, destination, publication) VALUES ($1, $2, $3, $4)
-ON CONFLICT (name) DO UPDATE SET publication = excluded.publication
-RETURNING mirror_id`, m.Name, m.Source, m.Destination, m.Publication).Scan(&m.ID)
-	if err != nil {
-		return m, fmt.Errorf("record mirror %q: %w", m.Name, err)
-	}
-	return m, nil
-}
-
 // Task is a row of pgdrover.tasks with its subtasks.
 type Task struct {
 	ID         int64
@@ -295,7 +274,6 @@ func encodeError(e *pgerror.Error) *string {
 	if e == nil {
 		return nil
 	}
-	clean := func(text string) string { return strings.ReplaceAll(text, "\x00", "\ufffd") }
 	text, err := json.Marshal(storedError{e.Code, clean(e.Message), clean(e.Detail), clean(e.Hint), clean(e.Where)})
 	if err != nil { // five strings always can be written
 		panic(err)
@@ -303,6 +281,9 @@ func encodeError(e *pgerror.Error) *string {
 	out := string(text)
 	return &out
 }
+
+// clean replaces what neither text nor jsonb can hold.
+func clean(text string) string { return strings.ReplaceAll(text, "\x00", "\ufffd") }
 
 func decodeError(text *string) *pgerror.Error {
 	if text == nil {
