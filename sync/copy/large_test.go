@@ -7,7 +7,7 @@ import (
 	"github.com/pgdrover/pgdrover/integration/pgtest"
 )
 
-// TestHugeValue has rows of 300 MB. They are not collected. It is not parallel:
+// TestHugeValue has rows of 100 MB. They are not collected. It is not parallel:
 // it looks at what this process allocates.
 func TestHugeValue(t *testing.T) {
 	if testing.Short() {
@@ -16,7 +16,7 @@ func TestHugeValue(t *testing.T) {
 	for _, shards := range []int{1, 2} {
 		p := newPair(t, shards, "CREATE TABLE t (v text, id int); ALTER TABLE t ALTER v SET STORAGE EXTERNAL")
 		p.shardBy(t, "id", "bigint")
-		p.source.Exec(t, "INSERT INTO t SELECT repeat('0123456789', CASE i WHEN 2 THEN 30000000 ELSE 1000 END), i FROM generate_series(1, 5) i")
+		p.source.Exec(t, "INSERT INTO t SELECT repeat('0123456789', CASE i WHEN 2 THEN 10000000 ELSE 1000 END), i FROM generate_series(1, 5) i")
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		p.mustRun(t)
