@@ -39,6 +39,8 @@ func (c *Config) MirrorConflicts(m Mirror) []Conflict {
 		f.columns()
 		f.sharding(to)
 	}
+	f.at = ""
+	f.shardedSchemas(destinations)
 	return f.found
 }
 
@@ -154,6 +156,7 @@ func (f *conflictFinder) sharding(to [2]string) {
 	}) {
 		return
 	}
+	f.shardedName(cluster.Name, to)
 	named := map[string]string{} // by the name at the destination
 	for from, name := range t.RenameColumns {
 		named[name] = from
@@ -177,6 +180,48 @@ func (f *conflictFinder) sharding(to [2]string) {
 		if s.Name != "" {
 			return // the table's own entry: those for columns do not count
 		}
+	}
+}
+
+// shardedName finds an entry of [[sharded_tables]] with the name that the table
+// has on the source: it would be for nothing, and the table whole on every shard.
+func (f *conflictFinder) shardedName(database string, to [2]string) {
+	t := f.table
+	for _, s := range f.config.ShardedTables {
+		if s.Database != database || s.Name == "" {
+			continue
+		}
+		is := func(table [2]string) bool { return s.Name == table[1] && (s.Schema == "" || s.Schema == table[0]) }
+		if is(to) {
+			return
+		}
+		if is([2]string{t.Schema, t.Name}) && !slices.ContainsFunc(f.mirror.Tables, func(other MirrorTable) bool { return is(f.mirror.destination(other)) }) {
+			f.add("destination_name", fmt.Sprintf("[[sharded_tables]] has an entry for %q, which is called %q there", qualified(s.Schema, s.Name), qualified(to[0], to[1])),
+				fmt.Sprintf("[[sharded_tables]] has the names of the destination: write name = %q there, or list that name in [[omnisharded_tables]]", to[1]))
+			return
+		}
+	}
+}
+
+// shardedSchemas finds the same of schemas that are renamed.
+func (f *conflictFinder) shardedSchemas(destinations map[[2]string]int) {
+	used := map[string]bool{}
+	for table := range destinations {
+		used[table[0]] = true
+	}
+	for _, to := range f.mirror.Schemas {
+		used[to] = true
+	}
+	tell := func(list, database, schema string) {
+		if to, renamed := f.mirror.Schemas[schema]; database == f.mirror.Destination && renamed && schema != "" && !used[schema] {
+			f.add("schemas", fmt.Sprintf("%s has an entry for schema %q, which is called %q there", list, schema, to), "it has the names of the destination: correct the entry")
+		}
+	}
+	for _, s := range f.config.ShardedTables {
+		tell("[[sharded_tables]]", s.Database, s.Schema)
+	}
+	for _, s := range f.config.ShardedSchemas {
+		tell("[[sharded_schemas]]", s.Database, s.Name)
 	}
 }
 

@@ -218,6 +218,37 @@ pgdog.toml:62: mirrors.drift: expected a table, found an integer; write [mirrors
 	}
 }
 
+// TestShardingGoesByTheDestination: an entry with a name that only the source
+// has would be for no table, and the table would be whole on every shard.
+func TestShardingGoesByTheDestination(t *testing.T) {
+	t.Parallel()
+	for what, test := range map[string]struct {
+		sharding, mapping string
+		want              []string
+	}{
+		"table renamed": {"[[sharded_tables]]\ndatabase = \"shards\"\nname = \"orders\"\ncolumn = \"k\"\n", "[[mirrors.tables]]\nname = \"orders\"\ndestination_name = \"sales\"\n",
+			[]string{`[[sharded_tables]] has an entry for "*.orders", which is called "public.sales" there`}},
+		"schema renamed": {"[[sharded_tables]]\ndatabase = \"shards\"\nschema = \"public\"\ncolumn = \"k\"\n[[sharded_schemas]]\ndatabase = \"shards\"\nname = \"public\"\n", "schemas = { public = \"app\" }\n",
+			[]string{`[[sharded_tables]] has an entry for schema "public", which is called "app" there`, `[[sharded_schemas]] has an entry for schema "public", which is called "app" there`}},
+		"both named":   {"[[sharded_tables]]\ndatabase = \"shards\"\nname = \"orders\"\ncolumn = \"k\"\n[[sharded_tables]]\ndatabase = \"shards\"\nname = \"sales\"\ncolumn = \"k\"\n", "[[mirrors.tables]]\nname = \"orders\"\ndestination_name = \"sales\"\n[[mirrors.tables]]\nname = \"o\"\ndestination_name = \"orders\"\n", nil},
+		"whole":        {"[[sharded_tables]]\ndatabase = \"shards\"\nname = \"orders\"\ncolumn = \"k\"\n[[omnisharded_tables]]\ndatabase = \"shards\"\ntables = [\"sales\"]\n", "[[mirrors.tables]]\nname = \"orders\"\ndestination_name = \"sales\"\n", nil},
+		"of another":   {"[[sharded_tables]]\ndatabase = \"prod\"\nname = \"orders\"\ncolumn = \"k\"\n", "[[mirrors.tables]]\nname = \"orders\"\ndestination_name = \"sales\"\n", nil},
+		"filled again": {"[[sharded_schemas]]\ndatabase = \"shards\"\nname = \"public\"\n", "schemas = { public = \"app\", old = \"public\" }\n", nil},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			_, _, err := parse(twoDatabases+test.sharding+"[[mirrors]]\nsource = \"prod\"\ndestination = \"shards\"\npublication = \"pub\"\n"+test.mapping, oneUser)
+			var got []string
+			for _, p := range problemsOf(err) {
+				got = append(got, p.Message)
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("problems (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestDiffOfMirrors(t *testing.T) {
 	t.Parallel()
 	mirror := "[[mirrors]]\nsource = \"prod\"\ndestination = \"shards\"\npublication = \"pub\"\n"

@@ -130,4 +130,6 @@ var fuzzSeeds = []string{
 	"[general]\nport = 6432\n[[databases]]\nname = \"a\"\nhost = \"b:1\"\nshard = 1000000\n[[databases]]\nname = \"a\"\nhost = \"c\"\nrole = \"auto\"\n",
 	"databases = 1\nusers = [1, { name = \"x\" }]\nadmin = []\ntcp = 3\nvault = {}\n",
 	"general = { port = 1, host = { a = 1 } }\n[drift]\nx = 1\n[[mirrors]]\n",
+	"[[databases]]\nname = \"a\"\nhost = \"b\"\n[[databases]]\nname = \"c\"\nhost = \"d\"\n[[mirrors]]\nsource = \"a\"\ndestination = \"c\"\npublication = \"p\"\nschemas = { x = \"y\" }\n" +
+		"[[mirrors.tables]]\nname = \"t\"\nexclude_columns = [\"e\"]\nrename_columns = { f = \"g\" }\n[mirrors.tables.drift]\nwarn_only = true\n[mirrors.drift]\ninterval = 1\nauto_migrate = [\"none\"]\n",
 }

@@ -142,7 +142,7 @@ func (b *builder) updates(s *script, w *window, class int32) {
 	if class > 0 {
 		given = w.classes[class-1]
 	} else {
-		for i := range t.columns {
+		for _, i := range t.kept {
 			given.add(i)
 		}
 	}
@@ -150,7 +150,7 @@ func (b *builder) updates(s *script, w *window, class int32) {
 	// conditions.
 	set := newColumnSet(len(t.columns))
 	var columns []int
-	for i := range t.columns {
+	for _, i := range t.kept {
 		c := &t.columns[i]
 		if c.identity || given.has(i) {
 			columns = append(columns, i)

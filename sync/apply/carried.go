@@ -100,7 +100,7 @@ func (p *carriedPlaces) read(ctx context.Context, t *Target, row *traveller) (st
 		if len(rest) == 0 {
 			return nil, 0, errTuple(t.Source)
 		}
-		if rest[0] == byte(stream.Unchanged) {
+		if rest[0] == byte(stream.Unchanged) && !t.columns[i].skip {
 			c, format := &t.columns[i], int16(0)
 			if inBinary && c.binary && c.widen == 0 {
 				format = 1
@@ -124,20 +124,21 @@ func (p *carriedPlaces) read(ctx context.Context, t *Target, row *traveller) (st
 	if len(result.Rows) != 1 {
 		return nil, len(result.Rows), nil
 	}
-	return fill(row.known, result.Rows[0], formats), 1, nil
+	return t.fill(row.known, result.Rows[0], formats), 1, nil
 }
 
-// fill puts values where a tuple has unchanged ones.
-func fill(t stream.Tuple, values [][]byte, formats []int16) stream.Tuple {
-	size := len(t)
+// fill puts values where a tuple has unchanged ones; what the destination does
+// not have stays unchanged.
+func (t *Target) fill(tuple stream.Tuple, values [][]byte, formats []int16) stream.Tuple {
+	size := len(tuple)
 	for _, v := range values {
 		size += 5 + len(v)
 	}
 	out := make(stream.Tuple, 0, size)
-	for len(t) > 0 {
-		n := width(t)
-		if t[0] != byte(stream.Unchanged) {
-			out = append(out, t[:n]...)
+	for i := 0; len(tuple) > 0; i++ {
+		n := width(tuple)
+		if tuple[0] != byte(stream.Unchanged) || t.columns[i].skip {
+			out = append(out, tuple[:n]...)
 		} else {
 			format := stream.Text
 			switch {
@@ -149,7 +150,7 @@ func fill(t stream.Tuple, values [][]byte, formats []int16) stream.Tuple {
 			out = stream.AppendValue(out, format, values[0])
 			values, formats = values[1:], formats[1:]
 		}
-		t = t[n:]
+		tuple = tuple[n:]
 	}
 	return out
 }

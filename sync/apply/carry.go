@@ -160,7 +160,7 @@ func (c *carrying) update(ctx context.Context, number int, ch *stream.Change, t 
 	if ch.OldFull {
 		image, _ = overlay(image, ch.Old)
 	}
-	if to.before == to.after || !hasUnchanged(image) {
+	if to.before == to.after || !t.lacks(image) {
 		row.learn(image)
 		return nil
 	}
@@ -195,7 +195,10 @@ func (c *carrying) move(ctx context.Context, number int, ch *stream.Change, t *T
 		return nil
 	}
 	row.learn(image)
-	if hasUnchanged(row.known) {
+	if t.lacks(row.known) {
+		if name := t.castUnchanged(row.known); name != "" {
+			return c.cannot(ch, t, to, fmt.Sprintf("column %s is cast: the destination has not the value of the source", name))
+		}
 		if row.origin == nil {
 			return c.cannot(ch, t, to, "they are not in the row's INSERT either")
 		}
@@ -239,6 +242,18 @@ const largestCarried = 1<<30 - 64<<10
 // cannot is the error of a row that cannot be completed.
 func (c *carrying) cannot(ch *stream.Change, t *Target, to move, why string) error {
 	return &unroutable{target: t, change: ch, err: incomplete(t, to).WithDetail("They cannot be taken from the destination: %s.", why)}
+}
+
+// castUnchanged names a column that t leaves out and that is cast, "" if there
+// is none.
+func (t *Target) castUnchanged(tuple stream.Tuple) string {
+	for i := 0; len(tuple) > 0 && i < len(t.columns); i++ {
+		if tuple[0] == byte(stream.Unchanged) && t.columns[i].cast != "" {
+			return t.columns[i].name
+		}
+		tuple = tuple[width(tuple):]
+	}
+	return ""
 }
 
 func incomplete(t *Target, to move) *pgerror.Error {

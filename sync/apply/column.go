@@ -1,8 +1,11 @@
 package apply
 
 import (
+	"fmt"
+
 	"github.com/pgdrover/pgdrover/dump"
 	"github.com/pgdrover/pgdrover/sync/catalog"
+	"github.com/pgdrover/pgdrover/sync/mapping"
 	"github.com/pgdrover/pgdrover/sync/stream"
 )
 
@@ -13,10 +16,13 @@ type column struct {
 	always   bool   // GENERATED ALWAYS AS IDENTITY: no UPDATE can set it
 	param    string // type of its parameters, as SQL spells it
 	element  uint32 // OID of that type, for arrays of it in binary form
+	cast     string // "::type" that the destination casts a parameter to, "" for none
 	dest     string // the destination's type without domains
 	equal    string // operator that tells values of that type apart
 	compare  comparison
 	narrowed bool // the destination has another modifier: its text may differ
+	skip     bool // the destination does not have it
+	merges   bool // a cast may make different values equal
 
 	binary bool // values in binary form may be used
 	unnest bool // unnest gives values back that came in binary form: not arrays
@@ -39,7 +45,7 @@ func newColumn(sourceTypes catalog.Types, from stream.RelationColumn, destinatio
 		return c, why
 	}
 	c = column{
-		name: dump.QuoteIdent(from.Name), always: to.Identity == 'a', param: d.SQL(), element: d.OID, dest: d.SQL(),
+		name: dump.QuoteIdent(to.Name), always: to.Identity == 'a', param: d.SQL(), element: d.OID, dest: d.SQL(),
 		equal: operator(d), compare: comparisonOf(d), narrowed: from.Modifier != to.Modifier,
 		binary: catalog.BinaryUnsafe(sourceTypes, from.Type, destinationTypes, to.Type) == "",
 	}
@@ -47,14 +53,62 @@ func newColumn(sourceTypes catalog.Types, from stream.RelationColumn, destinatio
 		// The parameter is what the source sends; the assignment widens it.
 		c.param, c.element, c.widen, c.binary = s.SQL(), s.OID, to, true
 	}
-	switch {
-	case d.Kind == 'e':
-		c.label = true
-	case d.Array || d.Element != 0 && d.Category == 'A', d.Kind == 'c':
-	default:
-		c.unnest = d.BuiltIn() || sameTypes
-	}
+	c.label, c.unnest = d.Kind == 'e', unnests(d, sameTypes)
 	return c, ""
+}
+
+// newCastColumn joins a source's column with one of another type, as the mapping
+// casts it.
+func newCastColumn(declared string, sourceTypes catalog.Types, from uint32, destinationTypes catalog.Types, to catalog.Column, sameTypes bool) (c column, why string) {
+	cast, why := mapping.CastOf(declared, sourceTypes, from, destinationTypes, to)
+	if why != "" {
+		return c, why
+	}
+	s, _ := base(sourceTypes, from) // CastOf knows both
+	d, _ := base(destinationTypes, to.Type)
+	c = column{
+		name: dump.QuoteIdent(to.Name), always: to.Identity == 'a', dest: d.SQL(), equal: operator(d), compare: comparisonOf(d), merges: !cast.Exact,
+	}
+	if cast.Way == mapping.ByServer {
+		c.param, c.element, c.cast = s.SQL(), s.OID, "::"+cast.Type
+		c.binary, c.unnest = catalog.BinaryUnsafe(sourceTypes, from, sourceTypes, from) == "", unnests(s, true)
+		return c, ""
+	}
+	// The parameter is the destination's: it reads the text that the source prints.
+	c.param, c.element, c.narrowed = d.SQL(), d.OID, to.Modifier != -1
+	c.binary = sentAsText(s) && sentAsText(d)
+	c.label, c.unnest = d.Kind == 'e', unnests(d, sameTypes)
+	return c, ""
+}
+
+// TextOnly tells why a stream has to be read as text for the sake of a column,
+// "" if its values can be applied in binary form, or not at all.
+func TextOnly(m mapping.Column, sourceTypes catalog.Types, from catalog.Column, destinationTypes catalog.Types, to catalog.Column) string {
+	if m.Cast != "" {
+		c, why := newCastColumn(m.Cast, sourceTypes, from.Type, destinationTypes, to, false)
+		if why != "" || c.binary {
+			return ""
+		}
+		return fmt.Sprintf("%s is cast to %s", from.TypeText, to.TypeText)
+	}
+	c, why := newColumn(sourceTypes, stream.RelationColumn{Name: from.Name, Type: from.Type, Modifier: from.Modifier}, destinationTypes, to, false)
+	if why != "" || c.binary {
+		return ""
+	}
+	return catalog.BinaryUnsafe(sourceTypes, from.Type, destinationTypes, to.Type)
+}
+
+// unnests tells whether unnest gives values back that came in binary form.
+func unnests(t catalog.Type, sameTypes bool) bool {
+	if t.Kind == 'e' || t.Array || t.Element != 0 && t.Category == 'A' || t.Kind == 'c' {
+		return false
+	}
+	return t.BuiltIn() || sameTypes
+}
+
+// sentAsText tells whether the binary form of a type is its text.
+func sentAsText(t catalog.Type) bool {
+	return t.Kind == 'e' || t.OID == textOID || t.OID == varcharOID || t.OID == bpcharOID || t.OID == nameOID
 }
 
 // base resolves domains.

@@ -15,7 +15,7 @@ func (b *builder) inserts(s *script, w *window) {
 	}
 	b.left = b.left[:0]
 	switch {
-	case len(b.rows) >= copyRows && len(t.columns) > 0 && !t.guarded:
+	case len(b.rows) >= copyRows && len(t.kept) > 0 && !t.guarded:
 		format, ok := b.copyFormat(t)
 		if ok {
 			b.copy(s, w, format)
@@ -36,11 +36,14 @@ func (b *builder) inserts(s *script, w *window) {
 // copyFormat gives the format that the first rows have in all columns; the
 // others are compared while they are written.
 func (b *builder) copyFormat(t *Target) (stream.Format, bool) {
+	if t.casting {
+		return 0, false
+	}
 	var format stream.Format
 	for _, r := range b.rows[:min(len(b.rows), 64)] {
-		for image := r.image; len(image) > 0; image = image[width(image):] {
+		for i, image := 0, r.image; len(image) > 0; i, image = i+1, image[width(image):] {
 			f := stream.Format(image[0])
-			if f == stream.Null {
+			if f == stream.Null || t.columns[i].skip {
 				continue
 			}
 			if format == 0 {
@@ -55,7 +58,7 @@ func (b *builder) copyFormat(t *Target) (stream.Format, bool) {
 		format = stream.Text
 	}
 	if format == stream.Binary {
-		for i := range t.columns {
+		for _, i := range t.kept {
 			if !t.columns[i].binary {
 				return 0, false
 			}
@@ -112,7 +115,7 @@ func (b *builder) copy(s *script, w *window, format stream.Format) {
 
 // binaryRow appends one row of a COPY in binary form.
 func (s *script) binaryRow(t *Target, image stream.Tuple) bool {
-	s.int16(len(t.columns))
+	s.int16(len(t.kept))
 	for i := range t.columns {
 		format, field, rest, ok := next(image)
 		if !ok {
@@ -120,6 +123,7 @@ func (s *script) binaryRow(t *Target, image stream.Tuple) bool {
 		}
 		image = rest
 		switch {
+		case t.columns[i].skip:
 		case format == stream.Null:
 			s.int32(-1)
 		case format != stream.Binary:
@@ -148,15 +152,20 @@ func (s *script) widen(value []byte, to int) {
 
 // textRow appends one row of a COPY in text form.
 func (s *script) textRow(t *Target, image stream.Tuple) bool {
+	first := true
 	for i := range t.columns {
-		if i > 0 {
-			s.buf = append(s.buf, '\t')
-		}
 		format, field, rest, ok := next(image)
 		if !ok {
 			return false
 		}
 		image = rest
+		if t.columns[i].skip {
+			continue
+		}
+		if !first {
+			s.buf = append(s.buf, '\t')
+		}
+		first = false
 		switch format {
 		case stream.Null:
 			s.buf = append(s.buf, '\\', 'N')
@@ -196,10 +205,7 @@ func (s *script) escaped(v []byte) {
 // insertSets writes INSERTs of arrays.
 func (b *builder) insertSets(s *script, w *window) {
 	t := w.target
-	columns := make([]int, len(t.columns))
-	for i := range columns {
-		columns[i] = i
-	}
+	columns := t.kept
 	rows := b.collect(w, columns, true)
 	if rows == 0 {
 		return

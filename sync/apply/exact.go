@@ -82,7 +82,7 @@ func (b *builder) insert(s *script, w *window, image stream.Tuple, o op) {
 			return
 		}
 		image = rest
-		if !b.param(s, &t.columns[i], format, field, o) {
+		if !t.columns[i].skip && !b.param(s, &t.columns[i], format, field, o) {
 			return
 		}
 	}
@@ -103,7 +103,7 @@ func (b *builder) update(s *script, w *window, image, key, old stream.Tuple, o o
 			return
 		}
 		n := width(rest)
-		changed := rest[0] != byte(stream.Unchanged)
+		changed := rest[0] != byte(stream.Unchanged) && !c.skip
 		if len(oldRest) > 0 {
 			m := width(oldRest)
 			changed = changed && (!c.identity || !bytes.Equal(rest[:n], oldRest[:m]))
@@ -159,7 +159,7 @@ func (b *builder) identityParams(s *script, w *window, key stream.Tuple, e entry
 			return false
 		}
 		key = rest
-		if t.full() && field == nil {
+		if c.skip || t.full() && field == nil {
 			continue // IS NULL has no parameter
 		}
 		if !b.param(s, c, format, field, o) {

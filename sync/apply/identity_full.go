@@ -37,16 +37,16 @@ func comparisonOf(t catalog.Type) comparison {
 // compared by = where its type has one, so that an index can be used.
 func (t *Target) oneRow(nulls columnSet, first int) string {
 	var where []string
-	for i := range t.columns {
+	for _, i := range t.kept {
 		c := &t.columns[i]
 		if nulls.has(i) {
 			where = append(where, c.name+" IS NULL")
 			continue
 		}
-		param := fmt.Sprintf("$%d::%s", first, c.param)
+		param := fmt.Sprintf("$%d::%s%s", first, c.param, c.cast)
 		first++
 		value := param
-		if c.param != c.dest {
+		if c.cast == "" && c.param != c.dest {
 			value += "::" + c.dest
 		}
 		if c.compare != byText {

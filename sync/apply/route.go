@@ -65,9 +65,10 @@ func (n *resolution) route(c *stream.Change, stopped []stopped, emit func(shard 
 	if to.before == to.after {
 		return emit(to.after, c)
 	}
-	image, complete := c.New, !hasUnchanged(c.New)
+	image, complete := c.New, !t.lacks(c.New)
 	if !complete && c.OldFull {
-		image, complete = overlay(c.New, c.Old)
+		image, _ = overlay(c.New, c.Old)
+		complete = !t.lacks(image)
 	}
 	if !complete {
 		if image = n.completed[c]; image == nil {

@@ -32,24 +32,27 @@ type statementKey struct {
 // params numbers the parameters of a statement that is being written.
 type params int
 
-func (p *params) next(c *column) string {
+func (p *params) next(c *column) string { return p.uncast(c) + c.cast }
+
+// uncast is next without the mapping's cast.
+func (p *params) uncast(c *column) string {
 	*p++
 	return fmt.Sprintf("$%d::%s", *p, c.param)
 }
 
 // insertOneSQL has one parameter per column.
 func (t *Target) insertOneSQL() string {
-	if len(t.columns) == 0 {
+	if len(t.kept) == 0 {
 		return fmt.Sprintf("INSERT INTO %s DEFAULT VALUES", t.name)
 	}
 	var p params
-	names, values := make([]string, len(t.columns)), make([]string, len(t.columns))
+	names, values := make([]string, len(t.kept)), make([]string, len(t.kept))
 	var same []string
-	for i := range t.columns {
+	for n, i := range t.kept {
 		c := &t.columns[i]
-		names[i], values[i] = c.name, p.next(c)
+		names[n], values[n] = c.name, p.next(c)
 		if c.identity {
-			same = append(same, fmt.Sprintf("t.%s %s %s", c.name, c.equal, values[i]))
+			same = append(same, fmt.Sprintf("t.%s %s %s", c.name, c.equal, values[n]))
 		}
 	}
 	into := fmt.Sprintf("INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE ", t.name, strings.Join(names, ", "))
@@ -96,7 +99,7 @@ func (t *Target) replaceOneSQL(set, nulls columnSet) string {
 	keep := func(name string) {
 		names, values, kept = append(names, name), append(values, "gone."+name), append(kept, "t."+name)
 	}
-	for i := range t.columns {
+	for _, i := range t.kept {
 		if c := &t.columns[i]; set.has(i) {
 			names, values = append(names, c.name), append(values, p.next(c))
 		} else {
@@ -119,9 +122,9 @@ func (t *Target) deleteOneSQL(nulls columnSet) string {
 }
 
 func (t *Target) copySQL(format string) string {
-	names := make([]string, len(t.columns))
-	for i := range t.columns {
-		names[i] = t.columns[i].name
+	names := make([]string, len(t.kept))
+	for n, i := range t.kept {
+		names[n] = t.columns[i].name
 	}
 	return fmt.Sprintf("COPY %s (%s) FROM STDIN (FORMAT %s)", t.name, strings.Join(names, ", "), format)
 }

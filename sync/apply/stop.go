@@ -147,7 +147,7 @@ func (t *Target) describe(c *stream.Change) string {
 		}
 		format, value, rest := tuple.Next()
 		tuple = rest
-		if len(t.identity) > 0 && !t.columns[i].identity {
+		if t.columns[i].skip || len(t.identity) > 0 && !t.columns[i].identity {
 			continue
 		}
 		if len(parts) == 8 {

@@ -8,6 +8,7 @@ import (
 	"github.com/pgdrover/pgdrover/dump"
 	"github.com/pgdrover/pgdrover/pgerror"
 	"github.com/pgdrover/pgdrover/sync/catalog"
+	"github.com/pgdrover/pgdrover/sync/mapping"
 	"github.com/pgdrover/pgdrover/sync/shard"
 	"github.com/pgdrover/pgdrover/sync/stream"
 )
@@ -22,7 +23,10 @@ type Target struct {
 	only     string // "ONLY " unless the destination is partitioned
 	name     string // quoted
 	columns  []column
-	identity []int // positions in a tuple that tell rows apart; empty for every column
+	names    []string // what the destination calls them, "" for one that it does not have
+	kept     []int    // positions in a tuple of what the destination has
+	casting  bool     // values are cast at the destination: COPY cannot do that
+	identity []int    // positions in a tuple that tell rows apart; empty for every column
 	mode     mode
 	extras   []string // quoted names of the destination's own columns, which an UPDATE must keep
 	guarded  bool     // an INSERT has to look whether the row is there
@@ -47,6 +51,9 @@ type TargetOptions struct {
 	// SameTypes says that there is one destination, or that types made by users
 	// and extensions have the same OIDs in all of them.
 	SameTypes bool
+	// Mapping says what is not the same at the destination; nil if everything is.
+	// Key goes by the destination's names.
+	Mapping *mapping.Table
 }
 
 // NewTarget joins a shape of a source relation with its destination. The error
@@ -89,33 +96,84 @@ const (
 )
 
 func (t *Target) addColumns(sourceTypes catalog.Types, destination *catalog.Relation, destinationTypes catalog.Types, options TargetOptions) *pgerror.Error {
-	for _, from := range t.Source.Columns {
-		at := destination.Position(from.Name)
+	if err := t.setNames(options.Mapping); err != nil {
+		return err
+	}
+	t.columns = make([]column, len(t.Source.Columns))
+	for i, from := range t.Source.Columns {
+		if t.names[i] == "" {
+			t.columns[i] = column{name: dump.QuoteIdent(from.Name), skip: true}
+			continue
+		}
+		t.kept = append(t.kept, i)
+		name, at := dump.QuoteIdent(t.names[i]), destination.Position(t.names[i])
 		if at < 0 {
-			return pgerror.New(undefinedColumn, "column %s of %s does not exist at the destination", dump.QuoteIdent(from.Name), t.name).
+			return pgerror.New(undefinedColumn, "column %s of %s does not exist at the destination", name, t.name).
 				WithDetail("The source has it as %s.", typeText(sourceTypes, from.Type, from.Modifier)).
-				WithHint("ALTER TABLE %s ADD COLUMN %s %s;", t.name, dump.QuoteIdent(from.Name), typeText(sourceTypes, from.Type, from.Modifier))
+				WithHint("ALTER TABLE %s ADD COLUMN %s %s;", t.name, name, typeText(sourceTypes, from.Type, from.Modifier))
 		}
 		to := destination.Columns[at]
 		if to.Generated != 0 {
-			return pgerror.New(invalidTableShape, "column %s of %s is generated at the destination, but the source sends its values", dump.QuoteIdent(from.Name), t.name).
-				WithHint("ALTER TABLE %s ALTER COLUMN %s DROP EXPRESSION;", t.name, dump.QuoteIdent(from.Name))
+			return pgerror.New(invalidTableShape, "column %s of %s is generated at the destination, but the source sends its values", name, t.name).
+				WithHint("ALTER TABLE %s ALTER COLUMN %s DROP EXPRESSION;", t.name, name)
+		}
+		if m, _ := options.Mapping.Column(from.Name); m.Cast != "" {
+			if err := t.castColumn(i, m.Cast, sourceTypes, destinationTypes, to, options.SameTypes); err != nil {
+				return err
+			}
+			continue
 		}
 		c, why := newColumn(sourceTypes, from, destinationTypes, to, options.SameTypes)
 		if why != "" {
-			return pgerror.New(datatypeMismatch, "column %s of %s differs in type: %s", dump.QuoteIdent(from.Name), t.name, why).
+			return pgerror.New(datatypeMismatch, "column %s of %s differs in type: %s", name, t.name, why).
 				WithDetail("The source has %s, the destination %s.", typeText(sourceTypes, from.Type, from.Modifier), to.TypeText).
-				WithHint("ALTER TABLE %s ALTER COLUMN %s TYPE %s;", t.name, dump.QuoteIdent(from.Name), typeText(sourceTypes, from.Type, from.Modifier))
+				WithHint("ALTER TABLE %s ALTER COLUMN %s TYPE %s;", t.name, name, typeText(sourceTypes, from.Type, from.Modifier))
 		}
-		t.columns = append(t.columns, c)
+		t.columns[i] = c
 	}
+	return nil
+}
+
+// setNames finds what the destination calls the columns.
+func (t *Target) setNames(m *mapping.Table) *pgerror.Error {
+	t.names = make([]string, len(t.Source.Columns))
+	for i, c := range t.Source.Columns {
+		t.names[i] = c.Name
+	}
+	if m.SameColumns() {
+		return nil
+	}
+	if _, err := m.Columns(t.names); err != nil {
+		return err
+	}
+	for i, name := range t.names {
+		c, carried := m.Column(name)
+		t.names[i] = ""
+		if carried {
+			t.names[i] = c.Destination
+		}
+	}
+	return nil
+}
+
+// castColumn sets a column that the mapping casts.
+func (t *Target) castColumn(i int, declared string, sourceTypes, destinationTypes catalog.Types, to catalog.Column, sameTypes bool) *pgerror.Error {
+	c, why := newCastColumn(declared, sourceTypes, t.Source.Columns[i].Type, destinationTypes, to, sameTypes)
+	if why != "" {
+		return pgerror.New(datatypeMismatch, "column %s of %s cannot be cast: %s", dump.QuoteIdent(to.Name), t.name, why).
+			WithDetail("The source has %s, the destination %s.", typeText(sourceTypes, t.Source.Columns[i].Type, t.Source.Columns[i].Modifier), to.TypeText).
+			WithHint("correct cast_columns of [[mirrors.tables]] schema = %q, name = %q, or the type: ALTER TABLE %s ALTER COLUMN %s TYPE ...;",
+				t.Source.Schema, t.Source.Name, t.name, dump.QuoteIdent(to.Name))
+	}
+	t.columns[i] = c
+	t.casting = t.casting || c.cast != ""
 	return nil
 }
 
 // checkOthers looks at the columns that the source does not send.
 func (t *Target) checkOthers(destination *catalog.Relation) *pgerror.Error {
 	for _, c := range destination.Columns {
-		if slices.ContainsFunc(t.Source.Columns, func(s stream.RelationColumn) bool { return s.Name == c.Name }) || c.Generated != 0 {
+		if slices.Contains(t.names, c.Name) || c.Generated != 0 {
 			continue
 		}
 		if c.NotNull && !c.HasDefault && c.Identity == 0 {
@@ -138,15 +196,16 @@ func (t *Target) setIdentity(destination *catalog.Relation) *pgerror.Error {
 				break
 			}
 		}
-		t.markIdentity()
-		return nil
+		return t.markIdentity()
 	}
 	for i, c := range t.Source.Columns {
 		if c.Key {
 			t.identity = append(t.identity, i)
 		}
 	}
-	t.markIdentity()
+	if err := t.markIdentity(); err != nil {
+		return err
+	}
 	if len(t.identity) == 0 { // only INSERTs can come
 		t.mode = runs
 		return nil
@@ -190,18 +249,28 @@ func (t *Target) positions(destination *catalog.Relation, key catalog.Key) []int
 func (t *Target) all(destination *catalog.Relation, key catalog.Key) []int {
 	at := make([]int, len(key.Columns))
 	for i, column := range key.Columns {
-		at[i] = slices.IndexFunc(t.Source.Columns, func(c stream.RelationColumn) bool { return c.Name == destination.Columns[column].Name })
+		at[i] = slices.Index(t.names, destination.Columns[column].Name)
 	}
 	return at
 }
 
-func (t *Target) markIdentity() {
+func (t *Target) markIdentity() *pgerror.Error {
 	for _, i := range t.identity {
-		t.columns[i].identity = true
+		c := &t.columns[i]
+		c.identity = true
+		switch {
+		case c.skip:
+			return pgerror.New(pgerror.ObjectNotInPrerequisiteState, "column %s of %s is excluded, but it is part of the replica identity", c.name, t.quotedSource()).
+				WithHint("remove it from exclude_columns of [[mirrors.tables]] schema = %q, name = %q", t.Source.Schema, t.Source.Name)
+		case c.merges:
+			return pgerror.New(datatypeMismatch, "column %s of %s cannot be cast: it tells rows apart, and the cast could make two values one", c.name, t.name).
+				WithHint("remove it from cast_columns of [[mirrors.tables]] schema = %q, name = %q", t.Source.Schema, t.Source.Name)
+		}
 	}
 	for i := range t.columns {
 		t.watched = t.watched || (t.columns[i].always && !t.columns[i].identity)
 	}
+	return nil
 }
 
 // setKey finds the sharding column. An UPDATE may move a row to another shard;
@@ -213,11 +282,15 @@ func (t *Target) setKey() *pgerror.Error {
 	if _, constant := t.key.Constant(); constant {
 		return nil
 	}
-	t.keyAt = slices.IndexFunc(t.Source.Columns, func(c stream.RelationColumn) bool { return c.Name == t.key.Column })
+	t.keyAt = slices.Index(t.names, t.key.Column)
 	source := dump.QuoteIdent(t.Source.Schema) + "." + dump.QuoteIdent(t.Source.Name)
 	if t.keyAt < 0 {
 		return pgerror.New(undefinedColumn, "the source does not send the sharding column %s of %s", dump.QuoteIdent(t.key.Column), source).
-			WithHint("the publication's column list must have it")
+			WithHint("the publication's column list must have it, and the mirror's mapping must not exclude it")
+	}
+	if c := &t.columns[t.keyAt]; c.cast != "" || c.merges {
+		return pgerror.New(datatypeMismatch, "column %s of %s cannot be cast: it is the sharding key, whose shard is found from the value that the source has", c.name, t.name).
+			WithHint("remove it from cast_columns of [[mirrors.tables]] schema = %q, name = %q", t.Source.Schema, t.Source.Name)
 	}
 	if len(t.identity) > 0 && t.Source.Identity != 'f' && !t.columns[t.keyAt].identity {
 		return pgerror.New(pgerror.ObjectNotInPrerequisiteState, "the sharding column %s of %s is not part of the replica identity", dump.QuoteIdent(t.key.Column), source).

@@ -33,10 +33,16 @@ func (t *Target) from(r rowSet) string {
 // value is one column of v. The cast of a text has no modifier: one to
 // varchar(n) would cut, where the assignment refuses.
 func (t *Target) value(r rowSet, i int) string {
-	if c := &t.columns[i]; r.byText.has(i) && c.dest != textSQL {
-		return fmt.Sprintf("v.c%d::%s", i, c.dest)
+	c, value := &t.columns[i], fmt.Sprintf("v.c%d", i)
+	switch {
+	case c.cast != "" && r.byText.has(i):
+		return value + "::" + c.param + c.cast
+	case c.cast != "":
+		return value + c.cast
+	case r.byText.has(i) && c.dest != textSQL:
+		return value + "::" + c.dest
 	}
-	return fmt.Sprintf("v.c%d", i)
+	return value
 }
 
 const textSQL = `"pg_catalog"."text"`
@@ -74,7 +80,7 @@ func (t *Target) updateFromSQL(r rowSet, set columnSet, from string) string {
 }
 
 func (t *Target) deleteSetSQL(r rowSet) string {
-	if len(r.columns) == 1 && !r.byText.has(r.columns[0]) {
+	if len(r.columns) == 1 && !r.byText.has(r.columns[0]) && t.columns[r.columns[0]].cast == "" {
 		c := &t.columns[r.columns[0]]
 		return fmt.Sprintf("DELETE FROM %s%s AS t WHERE t.%s %s ANY ($1::%s[])", t.only, t.name, c.name, c.equal, c.param)
 	}

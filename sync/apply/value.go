@@ -58,6 +58,20 @@ func hasUnchanged(t stream.Tuple) bool {
 	return false
 }
 
+// lacks is hasUnchanged for what the destination has.
+func (t *Target) lacks(tuple stream.Tuple) bool {
+	if len(t.kept) == len(t.columns) {
+		return hasUnchanged(tuple)
+	}
+	for i := 0; len(tuple) > 0 && i < len(t.columns); i++ {
+		if tuple[0] == byte(stream.Unchanged) && !t.columns[i].skip {
+			return true
+		}
+		tuple = tuple[width(tuple):]
+	}
+	return false
+}
+
 // overlay gives newer with its unchanged values taken from older, and whether
 // it is complete then: older may have unchanged values itself.
 func overlay(newer, older stream.Tuple) (out stream.Tuple, complete bool) {

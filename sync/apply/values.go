@@ -22,7 +22,7 @@ func (t *Target) updateValuesSQL(r rowSet, set columnSet, rows int) string {
 	for line := range lines {
 		values := make([]string, len(r.columns))
 		for n, i := range r.columns {
-			values[n] = p.next(&t.columns[i])
+			values[n] = p.uncast(&t.columns[i]) // value casts it
 		}
 		lines[line] = "(" + strings.Join(values, ", ") + ")"
 	}

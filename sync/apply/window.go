@@ -97,9 +97,10 @@ func (w *window) move(old, key, image stream.Tuple) bool {
 		return false
 	}
 	from := w.table.find(old)
-	complete := !hasUnchanged(image)
+	complete := !w.target.lacks(image)
 	if !complete && from.image != nil {
-		image, complete = overlay(image, from.image)
+		image, _ = overlay(image, from.image)
+		complete = !w.target.lacks(image)
 	}
 	if !complete {
 		return false
@@ -126,7 +127,7 @@ func (w *window) event(key stream.Tuple, e rowEvent, image stream.Tuple) bool {
 
 // class gives the number of the set of columns that an image has.
 func (w *window) class(image stream.Tuple) int32 {
-	if !hasUnchanged(image) {
+	if !w.target.lacks(image) {
 		return 0 // the whole row, in set statements always there
 	}
 	set := newColumnSet(len(w.target.columns))

@@ -30,7 +30,7 @@ func (w *worker) explain(ctx context.Context, j *job, err error) error {
 			list = append(list, fmt.Sprintf("pg_catalog.left(%s::pg_catalog.text, 200) AS key%d", name, i))
 		}
 	}
-	sql := "SELECT * FROM (" + j.r.selectRows(strings.Join(list, ", ")+", "+dump.QuoteIdent(failure.Column)+" AS sharding_key") + ") AS r WHERE " + hasKey(failure) + " LIMIT 1"
+	sql := "SELECT * FROM (" + j.r.selectRows(strings.Join(list, ", ")+", "+dump.QuoteIdent(j.r.Table.Columns[0])+" AS sharding_key") + ") AS r WHERE " + hasKey(failure) + " LIMIT 1"
 	a, queryErr := w.from.exec(ctx, sql)
 	w.from.recover(ctx, &answer{ready: true}, false, rollbackToSavepoint)
 	e := pgerror.From(err)

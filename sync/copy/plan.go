@@ -109,10 +109,10 @@ func pageAt(pages, i, parts int64) int64 { return pages/parts*i + pages%parts*i/
 func (r *Range) SQL() string {
 	t := r.Table
 	options := ") TO STDOUT (FORMAT " + t.Format.String() + ")"
-	if r.Whole() && t.Filter == "" && len(t.Columns) > 0 && !t.readsGenerated() {
-		return "COPY " + quote(r.Relation.Table) + " (" + t.columnList() + options
+	if r.Whole() && t.Filter == "" && len(t.Columns) > 0 && !t.readsGenerated() && !t.casts() {
+		return "COPY " + quote(r.Relation.Table) + " (" + t.sourceList() + options
 	}
-	return "COPY (" + r.selectRows(t.columnList()) + options
+	return "COPY (" + r.selectRows(t.sourceList()) + options
 }
 
 // selectRows is a query for the rows of the range. A list of no columns is
@@ -143,7 +143,7 @@ func (t *Table) readsGenerated() bool {
 func (t *Table) copyIn() string {
 	list := ""
 	if len(t.Columns) > 0 {
-		list = " (" + t.columnList() + ")"
+		list = " (" + t.destinationList() + ")"
 	}
 	return "COPY " + quote(t.Destination.Table) + list + " FROM STDIN (FORMAT " + t.Format.String() + ")"
 }
