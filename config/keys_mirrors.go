@@ -75,7 +75,7 @@ var driftTable = Table{
 		{Name: "source_added_columns", Default: `"stop"`, Values: sourceAddedColumns, flags: settable, Description: "A column that only the source has: stop the table, add the column, or go on without it."},
 		{Name: "target_added_columns", Default: `"allow"`, Values: targetAddedColumns, flags: settable, Description: "A column that only the destination has, and that needs no value."},
 		{Name: "source_removed_columns", Default: `"stop"`, Values: sourceRemovedColumns, flags: settable, Description: "A column that the source has lost: stop the table, keep it with its values, keep it with NULL in new rows, or drop it."},
-		{Name: "type_mismatches", Default: `"stop"`, Values: typeMismatches, flags: settable, Description: "A column of two types: stop the table, go on where every value fits, or go on always."},
+		{Name: "type_mismatches", Default: `"cast_if_safe"`, Values: typeMismatches, flags: settable, Description: "A column of two types: stop the table, go on where every value fits, or go on always."},
 		{Name: "auto_migrate", Default: `[]`, Values: AutoMigrateKinds, flags: settable, Description: "Kinds of changes of the source that are made at the destination too."},
 		{Name: "require_approval", Default: `false`, flags: settable, Description: "Wait for APPROVE before each of them."},
 	},

@@ -7,13 +7,13 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
 	"github.com/pgdrover/pgdrover/dump"
+	"github.com/pgdrover/pgdrover/integration/pgtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { pgtest.Main(m) }
 
 // anyDump draws entries of few names and few texts, so that alike ones occur.
 func anyDump(t *rapid.T, label string) []dump.Entry {
