@@ -49,7 +49,8 @@ type sourceShard struct {
 	mu        sync.Mutex
 	published map[catalog.Name]catalog.PublishedTable
 	viaRoot   bool
-	live      *pipeline // what applies changes now, nil if nothing does
+	roots     map[uint32]catalog.Name // see readRoots
+	live      *pipeline               // what applies changes now, nil if nothing does
 	rates     rates
 	told      string                // the SQLSTATE for which the stream was interrupted last
 	wholeOnly atomic.Bool           // transactions are not read in progress: see stream.ErrInProgress
@@ -240,6 +241,10 @@ func (s *sourceShard) carries(table catalog.Name) bool {
 		columns[i] = shard.Column{Name: c}
 	}
 	key, err := s.job.origin.Table(table.Schema, table.Name, columns)
+	if root, ok := s.root(t.OID); ok && err == nil && key == nil {
+		// [[sharded_tables]] names what is partitioned, the publication its partitions.
+		key, err = s.job.origin.Table(root.Schema, root.Name, columns)
+	}
 	return err != nil || key != nil
 }
 
@@ -270,9 +275,15 @@ func (s *sourceShard) takePublication(ctx context.Context, conn *pgx.Conn) error
 		published[t.Table] = t
 		names = append(names, t.Table)
 	}
+	roots, err := s.readRoots(ctx, conn)
+	if err != nil {
+		return err
+	}
 	s.mu.Lock()
-	s.published, s.viaRoot = published, publication.ViaRoot
+	s.published, s.viaRoot, s.roots = published, publication.ViaRoot, roots
 	s.mu.Unlock()
+	// What another shard is asked for would be pending here for ever.
+	names = slices.DeleteFunc(names, func(n catalog.Name) bool { return !s.carries(n) })
 	if err := s.job.tables.add(ctx, s.number, names); err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/pgdrover/pgdrover/sync/apply"
 	"github.com/pgdrover/pgdrover/sync/catalog"
 	"github.com/pgdrover/pgdrover/sync/connect"
+	tablecopy "github.com/pgdrover/pgdrover/sync/copy"
 	"github.com/pgdrover/pgdrover/sync/mirror/state"
 	"github.com/pgdrover/pgdrover/sync/stream"
 )
@@ -161,8 +162,9 @@ func (j *copyData) giveUp(ctx context.Context, parts []*part, err error) error {
 		p.snapshot.close(ctx)
 		p.drop(ctx)
 	}
-	if ctx.Err() != nil || retryable(err) || errors.Is(err, errNotStreaming) {
-		return err
+	if ctx.Err() != nil || retryable(err) || errors.Is(err, errNotStreaming) || errors.Is(err, tablecopy.ErrSnapshotLost) {
+		// Those whose rows are in have lost the slot with which they were to catch up.
+		return errors.Join(err, j.tables.abandonParts(context.WithoutCancel(ctx)))
 	}
 	for _, p := range parts {
 		for _, key := range p.keys {
@@ -276,17 +278,19 @@ func (p *part) applyUntil(ctx context.Context, until stream.LSN) error {
 	if err := line.start(ctx); err != nil {
 		return err
 	}
-	if err := line.run(ctx, &bounded{Source: line.reader, until: until}); !errors.Is(err, errEnd) {
+	before := &bounded{Source: line.reader, until: until}
+	if err := line.run(ctx, before); !errors.Is(err, errEnd) {
 		return err
 	}
 	reached, err := line.lowest(ctx)
 	if err != nil {
 		return err
 	}
-	p.at = max(p.at, reached)
-	if p.at < until {
-		return fmt.Errorf("tables that join were to be brought to %s and are at %s", until, p.at)
+	if reached < before.last {
+		return fmt.Errorf("tables that join were to be brought to %s and are at %s", before.last, reached)
 	}
+	// Up to there nothing more was committed: what follows lies behind the bound.
+	p.at = max(p.at, reached, until)
 	return nil
 }
 
@@ -305,7 +309,7 @@ func (p *part) drop(ctx context.Context) {
 		p.source.job.manager.log.Warn("slot of tables that joined could not be dropped", "slot", p.slot(), "error", err)
 	}
 	for _, server := range p.source.job.pair.destination {
-		if err := dropProgress(ctx, server, p.progress()); err != nil {
+		if err := dropProgress(ctx, server, p.progress(), p.source.number); err != nil {
 			p.source.job.manager.log.Warn("records of tables that joined could not be removed", "mirror", p.progress(), "error", err)
 		}
 	}
@@ -320,13 +324,13 @@ func (s *sourceShard) dropPart(ctx context.Context, slot string) error {
 	return stream.DropSlot(ctx, conn, slot)
 }
 
-func dropProgress(ctx context.Context, server config.Server, mirror string) error {
+func dropProgress(ctx context.Context, server config.Server, mirror string, shard int) error {
 	conn, err := connect.Open(ctx, server, "task")
 	if err != nil {
 		return err
 	}
 	defer func() { _ = conn.Close(ctx) }()
-	_, err = conn.Exec(ctx, `DELETE FROM pgdrover.progress WHERE mirror = $1`, mirror)
+	_, err = conn.Exec(ctx, `DELETE FROM pgdrover.progress WHERE mirror = $1 AND shard = $2`, mirror, shard)
 	return err
 }
 
@@ -335,6 +339,7 @@ func dropProgress(ctx context.Context, server config.Server, mirror string) erro
 type bounded struct {
 	apply.Source
 	until   stream.LSN
+	last    stream.LSN // the end of the last transaction that was given
 	reached bool
 }
 
@@ -358,6 +363,8 @@ func (b *bounded) take(t *stream.Transaction) (*stream.Transaction, error) {
 		b.reached = true
 		t.Release()
 		return nil, errEnd
+	default:
+		b.last = t.EndLSN
 	}
 	return t, nil
 }

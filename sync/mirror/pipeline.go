@@ -107,7 +107,11 @@ func (p *pipeline) position(ctx context.Context) (stream.LSN, error) {
 	if err != nil {
 		return 0, err
 	}
-	return p.lowestAbove(ctx, slot.ConfirmedFlushLSN)
+	at, err := p.lowestAbove(ctx, slot.ConfirmedFlushLSN)
+	if err != nil {
+		return 0, err
+	}
+	return at, p.notBehind(ctx, at)
 }
 
 // lowest is the lowest position that is recorded.

@@ -120,24 +120,17 @@ func chooseTables(ctx context.Context, conn *pgx.Conn, kept keptMirror, named []
 		}
 		return stopped, nil
 	}
-	var out []catalog.Name
-	for _, text := range named {
-		matches := slices.DeleteFunc(slices.Clone(all), func(n catalog.Name) bool { return n.String() != text && n.Name != text })
-		if exact := slices.IndexFunc(matches, func(n catalog.Name) bool { return n.String() == text }); exact >= 0 {
-			matches = matches[exact : exact+1]
-		}
-		switch len(matches) {
-		case 1:
-			out = append(out, matches[0])
-		case 0:
-			return nil, pgerror.New(pgerror.UndefinedTable, "mirror %q has no table %q", kept.row.Name, text).
-				WithHint("SHOW MIRROR %s; lists its tables", dump.QuoteIdent(kept.row.Name))
-		default:
-			return nil, pgerror.New(pgerror.InvalidParameterValue, "table %q of mirror %q is ambiguous", text, kept.row.Name).
-				WithDetail("It may be %s.", joinNames(matches)).WithHint("write the schema before it")
-		}
-	}
-	return out, nil
+	return namedAmong(kept.row.Name, all, named)
+}
+
+func noTable(mirror, text string) error {
+	return pgerror.New(pgerror.UndefinedTable, "mirror %q has no table %q", mirror, text).
+		WithHint("SHOW MIRROR %s; lists its tables", dump.QuoteIdent(mirror))
+}
+
+func ambiguousTable(mirror, text string, matches []catalog.Name) error {
+	return pgerror.New(pgerror.InvalidParameterValue, "table %q of mirror %q is ambiguous", text, mirror).
+		WithDetail("It may be %s.", joinNames(matches)).WithHint("write the schema before it")
 }
 
 func joinNames(names []catalog.Name) string {

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"bytes"
 	"encoding/binary"
 	"time"
 
@@ -25,6 +26,7 @@ type assembler struct {
 	out        []*Transaction
 	mark       mark
 	spilled    int64 // bytes written to files, ever
+	finished   int64 // transactions, ever
 	stash      []Transaction
 	held       int64 // memory of all unfinished transactions
 	open       bool  // between Begin and Commit
@@ -140,41 +142,59 @@ func (a *assembler) add(u *unfinished, c *Change) error {
 // seldom takes the messages that a Begin or a Stream Start may or may not
 // come before.
 func (a *assembler) seldom(kind byte, body []byte) error {
-	known := a.relations
+	known, xid := a.relations, uint32(0)
 	if a.stream != nil {
 		if len(body) < 4 {
 			return malformed(kind, "its length is wrong")
 		}
-		if kind == byte(Message) {
-			a.stream.subTransaction(binary.BigEndian.Uint32(body))
-		}
-		known, body = a.stream.relations, body[4:]
+		xid, known, body = binary.BigEndian.Uint32(body), a.stream.relations, body[4:]
 	}
-	switch kind {
-	case relationMessage:
+	switch {
+	case kind == relationMessage:
 		return known.describe(body)
-	case byte(Message):
-		return a.logical(body)
+	case kind == byte(Message) && ours(body):
+		return a.logical(xid, body)
 	}
 	return nil
 }
 
-// logical takes a Message. Those that are not transactional are not for
-// anybody: the heartbeat is one.
-func (a *assembler) logical(body []byte) error {
+// logical takes a Message with a prefix of ours.
+func (a *assembler) logical(xid uint32, body []byte) error {
 	event, transactional, err := decodeLogical(body)
-	if err != nil || !transactional {
+	if err != nil {
 		return err
+	}
+	if !transactional {
+		return a.note(event)
 	}
 	u := &a.plain
 	if a.stream != nil {
 		u = a.stream
+		u.subTransaction(xid)
 	} else if !a.open {
 		return malformed(byte(Message), "it is outside of a transaction")
 	}
 	c := u.slot()
 	*c = Change{Kind: Message, Logical: &event}
 	return a.add(u, c)
+}
+
+// note hands over a message that is not transactional. The server sends it
+// when it meets it in the write-ahead log, that is between transactions, behind
+// all that were committed before.
+func (a *assembler) note(event LogicalEvent) error {
+	if a.open || a.stream != nil {
+		return malformed(byte(Message), "it is not transactional, and in the midst of a transaction")
+	}
+	event.Content = bytes.Clone(event.Content)
+	t := a.blank()
+	t.EndLSN, t.CommitTime, t.Received = max(event.LSN, a.mark.lsn), a.mark.time, a.received
+	t.Changes = []Change{{Kind: Message, Logical: &event}}
+	t.Bytes = int64(len(event.Prefix) + len(event.Content))
+	t.queued = transactionOverhead + changeOverhead + t.Bytes
+	a.out = append(a.out, t)
+	a.setMark(t.EndLSN, t.CommitTime)
+	return nil
 }
 
 func (a *assembler) begin(body []byte) error {
@@ -226,13 +246,19 @@ func (a *assembler) commit(body []byte) error {
 	return a.deliver(t)
 }
 
-// transaction makes a transaction of what is finished.
-func (a *assembler) transaction(u *unfinished, final, end LSN, at time.Time) *Transaction {
+// blank gives a Transaction to be filled in.
+func (a *assembler) blank() *Transaction {
 	if len(a.stash) == 0 {
 		a.stash = make([]Transaction, 64)
 	}
 	t := &a.stash[0]
 	a.stash = a.stash[1:]
+	return t
+}
+
+// transaction makes a transaction of what is finished.
+func (a *assembler) transaction(u *unfinished, final, end LSN, at time.Time) *Transaction {
+	t := a.blank()
 	t.XID, t.FinalLSN, t.EndLSN, t.CommitTime = u.xid, final, end, at
 	t.Rows, t.Bytes, t.Received = u.rows, u.bytes, a.received
 	if u.spool != nil {
@@ -254,6 +280,7 @@ func (a *assembler) deliver(t *Transaction) error {
 		}
 	}
 	a.out = append(a.out, t)
+	a.finished++
 	a.mark = mark{t.EndLSN, t.CommitTime}
 	return nil
 }

@@ -61,16 +61,20 @@ type Truncated struct {
 	RestartIdentity bool
 }
 
-// LogicalEvent is a transactional message of pg_logical_emit_message.
+// LogicalEvent is a message of pg_logical_emit_message whose prefix begins with
+// "pgdrover.". Others are not given, and servers before version 14 send none.
 type LogicalEvent struct {
-	LSN     LSN
-	Prefix  string
+	LSN     LSN    // what pg_logical_emit_message has returned: behind its record
+	Prefix  string // "pgdrover.ddl", ...
 	Content []byte
 }
 
 // Transaction is one committed transaction of the source, or, if XID is 0, a
 // mark: everything before EndLSN has been delivered. A mark's CommitTime is the
-// server's clock when it said so.
+// server's clock when it said so, or when it last told it. A mark whose Changes
+// hold a Message is one that was not transactional: it stands behind every
+// transaction that had committed when it was written, and before all others,
+// whatever becomes of the transaction that wrote it.
 type Transaction struct {
 	XID        uint32
 	FinalLSN   LSN // where the commit record begins; two transactions never share it

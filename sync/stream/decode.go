@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"bytes"
 	"encoding/binary"
 )
 
@@ -130,6 +131,17 @@ func decodeTruncate(body []byte, known *relations, c *Change) error {
 	}
 	*c = Change{Kind: Truncate, Truncated: t}
 	return nil
+}
+
+// messagePrefix begins the prefix of every logical message that is kept.
+var messagePrefix = []byte("pgdrover.")
+
+// ours tells whether the body of a Message has a prefix of ours. Nothing else is
+// looked at: what others write is not for anybody here, and neither is the
+// heartbeat.
+func ours(body []byte) bool {
+	const flagsAndLSN = 1 + 8
+	return len(body) > flagsAndLSN && bytes.HasPrefix(body[flagsAndLSN:], messagePrefix)
 }
 
 // decodeLogical decodes the body of a Message. Its content points into body.

@@ -16,8 +16,10 @@
 // file; when the finished ones reach Options.QueueMemory, nothing is read until
 // the consumer has taken some.
 //
-// Ignored on purpose: Type and Origin messages, logical messages that are not
-// transactional (our own heartbeat is one), empty transactions (they become
-// marks). A publication FOR ALL TABLES also publishes the tables of our own
+// Logical messages whose prefix begins with "pgdrover." are changes of their
+// transaction at their place in it; those that are not transactional are marks.
+//
+// Ignored on purpose: Type and Origin messages, all other logical messages (our
+// own heartbeat is one), empty transactions (they become marks). A publication FOR ALL TABLES also publishes the tables of our own
 // schema pgdrover, if there is one: who takes the changes leaves them out.
 package stream

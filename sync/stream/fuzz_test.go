@@ -45,7 +45,7 @@ func TestRecord(t *testing.T) {
 	steps(t, d, [][2]string{
 		{"a", `BEGIN; INSERT INTO "Weird ""T"" $1" VALUES (1, 'one', repeat('x', 3000), 'sad'); UPDATE "Weird ""T"" $1" SET v = NULL; UPDATE "Weird ""T"" $1" SET id = 2; DELETE FROM "Weird ""T"" $1"; COMMIT`},
 		{"a", `INSERT INTO f VALUES (1, NULL); UPDATE f SET b = 'x'; DELETE FROM f; TRUNCATE p, c RESTART IDENTITY`},
-		{"a", `SELECT pg_logical_emit_message(true, 'own', 'hello'), pg_logical_emit_message(false, 'own', 'hello')`},
+		{"a", `SELECT pg_logical_emit_message(true, 'pgdrover.own', 'hello'), pg_logical_emit_message(false, 'pgdrover.own', 'hello'), pg_logical_emit_message(true, 'foreign', 'hello')`},
 		{"b", "BEGIN"}, {"b", "INSERT INTO p SELECT generate_series(1, 900)"}, {"b", "SAVEPOINT s"}, {"b", "INSERT INTO p SELECT generate_series(1001, 1900)"},
 		{"a", "INSERT INTO f VALUES (2, 'two')"}, {"b", "ROLLBACK TO s"}, {"b", "TRUNCATE c"}, {"b", "COMMIT"},
 		{"c", "BEGIN"}, {"c", "INSERT INTO p SELECT generate_series(2001, 2900)"}, {"c", "ROLLBACK"},

@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	// heartbeatPrefix is that of the logical messages we write.
+	// heartbeatPrefix is that of the logical messages we write, which are not to
+	// be read: it lacks the '.' of those that are (messagePrefix).
 	heartbeatPrefix = "pgdrover"
 	// lookInterval is how often the server's position is asked for at least.
 	lookInterval = 5 * time.Second

@@ -87,7 +87,8 @@ func (r *Reader) end(err error) {
 // final, unless it is ctx's.
 func (r *Reader) Next(ctx context.Context) (*Transaction, error) { return r.queue.next(ctx) }
 
-// TryNext gives the next transaction if there is one now. It gives no marks.
+// TryNext gives the next transaction if there is one now. It gives no marks but
+// those that carry a message.
 func (r *Reader) TryNext() (*Transaction, bool) { return r.queue.tryNext() }
 
 // Confirm tells the slot that everything before lsn is durable and need not be
@@ -253,7 +254,7 @@ func (c *counters) at() LSN { return c.position }
 func (c *counters) decoded(a *assembler, bytes int64) {
 	c.received.Store(uint64(c.position))
 	c.bytes.Store(bytes)
-	c.transactions.Add(int64(len(a.out)))
+	c.transactions.Store(a.finished)
 	c.spilled.Store(a.spilled)
 	c.inProgress.Store(int64(len(a.streams)))
 	c.unfinished.Store(a.held)

@@ -29,7 +29,7 @@ UPDATE "Weird ""T"" $1" SET v = 'eins' WHERE id = 1;
 UPDATE "Weird ""T"" $1" SET id = 3 WHERE id = 2;
 DELETE FROM "Weird ""T"" $1" WHERE id = 3;
 INSERT INTO f VALUES (1, NULL); UPDATE f SET b = 'x'; DELETE FROM f;
-SELECT pg_logical_emit_message(true, 'own', 'hello'), pg_logical_emit_message(false, 'own', 'not seen');
+SELECT pg_logical_emit_message(true, 'pgdrover.own', 'hello'), pg_logical_emit_message(true, 'pgdrover', 'not seen'), pg_logical_emit_message(false, 'foreign', 'not seen');
 INSERT INTO e DEFAULT VALUES;
 TRUNCATE p, c RESTART IDENTITY; TRUNCATE p CASCADE;
 COMMIT`)
@@ -44,7 +44,7 @@ COMMIT`)
 			`I f N(1,NULL)`,
 			`U f O(1,NULL) N(1,x)`,
 			`D f O(1,x)`,
-			`M own hello`,
+			`M pgdrover.own hello`,
 			`I e N()`,
 			`T p,c cascade=false restart=true`,
 			`T p,c cascade=true restart=false`,

@@ -81,7 +81,7 @@ func TestTransactionsInProgress(t *testing.T) {
 			// A shape that only the transaction itself ever sees, and one that stays.
 			{"e", "BEGIN"}, {"e", "SAVEPOINT s1"}, {"e", "ALTER TABLE w ADD gone int DEFAULT 1"}, {"e", "INSERT INTO w SELECT i, 'three columns' FROM generate_series(1000, 3000) i"},
 			{"e", "ROLLBACK TO s1"}, {"e", "INSERT INTO w SELECT i, 'two columns' FROM generate_series(4000, 6000) i"},
-			{"e", "SELECT pg_logical_emit_message(true, 'in', repeat('m', 1000))"}, {"e", "UPDATE w SET v = v || '!' WHERE id > 5000"}, {"e", "COMMIT"},
+			{"e", "SELECT pg_logical_emit_message(true, 'pgdrover.in', repeat('m', 1000))"}, {"e", "UPDATE w SET v = v || '!' WHERE id > 5000"}, {"e", "COMMIT"},
 			{"k", "BEGIN"}, {"k", "INSERT INTO w SELECT i, 'two columns' FROM generate_series(10000, 12000) i"}, {"k", "ALTER TABLE w ADD stays int DEFAULT 2"},
 			{"k", "INSERT INTO w SELECT i, 'three columns' FROM generate_series(13000, 15000) i"}, {"k", "COMMIT"},
 			{"c", "INSERT INTO w VALUES (5, 'after k', 3)"},
@@ -91,7 +91,7 @@ func TestTransactionsInProgress(t *testing.T) {
 			{"f", "COMMIT PREPARED 'two_phase_" + d.Name + "'"},
 			{"g", "BEGIN"}, {"g", many(100000, 3000)}, {"g", "PREPARE TRANSACTION 'gone_" + d.Name + "'"}, {"g", "ROLLBACK PREPARED 'gone_" + d.Name + "'"},
 			// Everything in it is rolled back, though it was sent.
-			{"h", "BEGIN"}, {"h", "SAVEPOINT s1"}, {"h", many(110000, 3000)}, {"h", "ROLLBACK TO s1"}, {"h", "COMMIT"},
+			{"h", "BEGIN"}, {"h", "SAVEPOINT s1"}, {"h", many(110000, 3000)}, {"h", "SELECT pg_logical_emit_message(true, 'pgdrover.in', 'rolled back')"}, {"h", "ROLLBACK TO s1"}, {"h", "COMMIT"},
 			{"c", "INSERT INTO done VALUES (1)"},
 		})
 		o := options(t, d, slot)
