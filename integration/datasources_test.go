@@ -3,6 +3,7 @@ package integration
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -351,5 +352,36 @@ CREATE TABLE parted_high PARTITION OF parted FOR VALUES FROM (50) TO (1000);
 		d.Exec(t, "UPDATE parted SET id = id + 500 WHERE id IN (3, 30); DELETE FROM parted WHERE id = 60")
 	}
 	tenantsArrived(t, m, sources, destinations, "parted")
+	stopTask(t, m, id)
+}
+
+// TestDataFromShardsTruncate empties a table on one shard of the source: the
+// rows that came from the other must stay, or the table must stop.
+func TestDataFromShardsTruncate(t *testing.T) {
+	t.Parallel()
+	sources, destinations, s := tenantSetup(t, 1, "")
+	m := s.manager(t)
+	id := follow(t, m)
+	sources[0].Exec(t, "TRUNCATE visits; INSERT INTO visits VALUES (1, 'after')")
+	for shard, d := range sources {
+		shardCaughtUp(t, m, shard, d)
+	}
+	stopped := false
+	for _, row := range tables(t, m) {
+		if row.Table == "visits" && row.State == mirror.TableStopped {
+			stopped = true
+			says(t, row.Error, row.Error.Code, "TRUNCATE", "RESYNC")
+		}
+	}
+	if stopped {
+		if _, err := m.Resync(t.Context(), theMirror, nil); err != nil {
+			t.Fatal(full(err))
+		}
+		pgtest.Eventually(t, "the table streams again from both shards", func(ctx context.Context) (bool, error) {
+			rows, _, err := m.MirrorTables(ctx, theMirror)
+			return !slices.ContainsFunc(rows, func(r mirror.MirrorTableRow) bool { return r.State != mirror.TableStreaming }), err
+		})
+	}
+	tenantsArrived(t, m, sources, destinations)
 	stopTask(t, m, id)
 }

@@ -38,8 +38,12 @@ func (n *resolution) route(c *stream.Change, stopped []stopped, emit func(shard 
 	switch c.Kind {
 	case stream.Truncate:
 		for _, relation := range c.Truncated.Relations {
-			if _, err := n.resolve(relation); err != nil {
+			f, err := n.resolve(relation)
+			if err != nil {
 				return err
+			}
+			if t := f.target; t != nil && t.shared && !holds(stopped, f, n.finalLSN) {
+				return &unroutable{target: t, change: keep(c), err: truncatedElsewhere(t)}
 			}
 		}
 		return emit(everyShard, c)

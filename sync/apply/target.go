@@ -33,6 +33,7 @@ type Target struct {
 	watched  bool     // it has a column of identity ALWAYS that is no part of the identity
 	key      *shard.Key
 	keyAt    int // the sharding column's position in a tuple
+	shared   bool
 }
 
 // mode is how changes of a table are brought together.
@@ -51,6 +52,9 @@ type TargetOptions struct {
 	// SameTypes says that there is one destination, or that types made by users
 	// and extensions have the same OIDs in all of them.
 	SameTypes bool
+	// Shared says that the table's rows come from other shards of the source too:
+	// a TRUNCATE of one of them, which would empty it, stops it.
+	Shared bool
 	// Mapping says what is not the same at the destination; nil if everything is.
 	// Key goes by the destination's names.
 	Mapping *mapping.Table
@@ -60,7 +64,7 @@ type TargetOptions struct {
 // says how they do not fit, and what would make them.
 func NewTarget(source *stream.Relation, sourceTypes catalog.Types, destination *catalog.Relation, destinationTypes catalog.Types, options TargetOptions) (*Target, *pgerror.Error) {
 	t := &Target{
-		Source: source, Table: destination.Table, From: options.From, key: options.Key, keyAt: -1,
+		Source: source, Table: destination.Table, From: options.From, key: options.Key, keyAt: -1, shared: options.Shared,
 		name: dump.QuoteIdent(destination.Table.Schema) + "." + dump.QuoteIdent(destination.Table.Name),
 	}
 	switch destination.Relkind {

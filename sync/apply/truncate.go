@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/pgdrover/pgdrover/pgerror"
 	"github.com/pgdrover/pgdrover/sync/stream"
 )
 
@@ -20,6 +21,14 @@ func truncateSQL(targets []*Target, c *stream.Truncated) string {
 		sql += " RESTART IDENTITY"
 	}
 	return sql
+}
+
+// truncatedElsewhere is why a TRUNCATE of one shard of the source is not applied
+// to a table that holds the rows of others as well. Which of its rows came from
+// which shard is not known here.
+func truncatedElsewhere(t *Target) *pgerror.Error {
+	return pgerror.New(pgerror.FeatureNotSupported, "TRUNCATE of %s on one shard of the source would remove the rows of the others", t.sourceName()).
+		WithHint("RESYNC copies the table again, from all shards. Next time use DELETE, or TRUNCATE it on every shard and RESYNC")
 }
 
 // truncate writes a chunk that is a TRUNCATE. Its statement is used once.

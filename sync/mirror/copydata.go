@@ -233,14 +233,25 @@ func (s *sourceShard) carries(table catalog.Name) bool {
 	if !ok {
 		return false
 	}
-	if s.number == 0 || s.job.origin == nil {
-		return true
-	}
+	return s.number == 0 || s.job.origin == nil || s.spread(t)
+}
+
+// shares tells whether a table of the destination takes rows of other shards of
+// the source as well.
+func (s *sourceShard) shares(table catalog.Name) bool {
+	s.mu.Lock()
+	t, ok := s.published[table]
+	s.mu.Unlock()
+	return ok && s.job.origin != nil && s.spread(t)
+}
+
+// spread tells whether a table's rows are spread over the shards of the source.
+func (s *sourceShard) spread(t catalog.PublishedTable) bool {
 	columns := make([]shard.Column, len(t.Columns))
 	for i, c := range t.Columns {
 		columns[i] = shard.Column{Name: c}
 	}
-	key, err := s.job.origin.Table(table.Schema, table.Name, columns)
+	key, err := s.job.origin.Table(t.Table.Schema, t.Table.Name, columns)
 	if root, ok := s.root(t.OID); ok && err == nil && key == nil {
 		// [[sharded_tables]] names what is partitioned, the publication its partitions.
 		key, err = s.job.origin.Table(root.Schema, root.Name, columns)

@@ -285,7 +285,7 @@ func (s *sourceShard) target(ctx context.Context, relation *stream.Relation, fro
 	if err != nil {
 		return nil, pgerror.From(err), nil
 	}
-	target, misfit = apply.NewTarget(relation, types, shape.destination, shape.destinationTypes, apply.TargetOptions{From: from, Key: key, SameTypes: len(s.job.pair.destination) == 1})
+	target, misfit = apply.NewTarget(relation, types, shape.destination, shape.destinationTypes, apply.TargetOptions{From: from, Key: key, SameTypes: len(s.job.pair.destination) == 1, Shared: s.shares(name)})
 	return target, misfit, nil
 }
 
