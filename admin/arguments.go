@@ -13,6 +13,7 @@ const (
 	wordsArgument                         // all words up to the end
 	slotArgument                          // as a name, but a word that looks like an option of COPY_DATA only in quotes
 	tablesArgument                        // one or more names, each with or without a schema; a comma between them may be left out
+	listArgument                          // whatever stands between a pair of parentheses; it has a grammar of its own
 )
 
 // argument is what stands for <name> in a Syntax string. An argument's name
@@ -30,6 +31,11 @@ var arguments = []argument{
 	{"publication", nameArgument, "publication on the source that names the tables"},
 	{"slot", slotArgument, "replication slot on the source, made if it is not there; with several source shards the number of the shard follows it"},
 	{"mirror", nameArgument, "name of a mirror, as SHOW MIRRORS has it"},
+	{"settings", listArgument, "settings of a mirror, with commas between them: <setting> = <value>, SCHEMA <name> AS <name>, TABLE <name> AS <name> (EXCLUDE (...), RENAME (...), CAST (...), WHERE '...')"},
+	{"setting_names", listArgument, "settings of a mirror, with commas between them: <setting>, SCHEMA <name>, TABLE <name>"},
+	{"level", nameArgument, "info, warning or error"},
+	{"text", nameArgument, "text to look for, in any case; not a pattern"},
+	{"n", integerArgument, "number of rows, at least 1"},
 	{"tables", tablesArgument, "tables, as schema.table, with blanks or commas between them; the name alone where one schema has it"},
 	{"task", integerArgument, "number of a task, as SHOW TASKS has it in column id"},
 	{"command", wordsArgument, "name of a command, or the words it begins with"},

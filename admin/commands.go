@@ -33,6 +33,42 @@ func commandTable() []*command {
 			role: Admin, columns: replicateColumns, example: "REPLICATE prod prod_sharded all_tables", run: runReplicate, effects: true,
 		},
 		{
+			syntax: "CREATE MIRROR <mirror> FROM <source> TO <destination> PUBLICATION <publication> [WITH (<settings>)] [NO START]",
+			help:   "make a mirror, and start it",
+			description: "Does what COPY_DATA does, under a name of its own and with settings of its own; those that are left out are as in [[mirrors]]. " +
+				"NO START, or autostart = false, records the mirror alone: RESUME MIRROR begins it. What cannot be started stays recorded.",
+			role: Admin, columns: createMirrorColumns, describe: describeSettings, run: runCreateMirror, effects: true,
+			example: "CREATE MIRROR reporting FROM prod TO warehouse PUBLICATION all_tables WITH (workers = 4, drift.validation = permissive, " +
+				"SCHEMA public AS app, TABLE public.orders AS sales.orders (EXCLUDE (note), RENAME (total TO amount))) NO START",
+		},
+		{
+			syntax: "ALTER MIRROR <mirror> {SET (<settings>)|RESET (<setting_names>)}",
+			help:   "change the settings of a mirror",
+			description: "A task that works on the mirror is stopped and started anew with them; slots and positions are kept. RESET makes a setting what it is " +
+				"without being set. TABLE takes the place of all that was said of the table; RESET TABLE makes it the same at the destination.",
+			role: Admin, columns: alterMirrorColumns, describe: describeSettings, run: runAlterMirror, effects: true,
+			example: "ALTER MIRROR reporting SET (workers = 8, drift.source_added_columns = skip)",
+		},
+		{
+			syntax: "PAUSE MIRROR <mirror>",
+			help:   "let a mirror rest",
+			description: "Answers when its task has ended, after the transaction that is being applied. Slots and positions are kept, and the source keeps its WAL. " +
+				"Nobody takes the mirror up before RESUME MIRROR, whatever is restarted. A cancel request ends the waiting alone.",
+			role: Admin, columns: pauseMirrorColumns, example: "PAUSE MIRROR reporting", run: runPauseMirror, effects: true, waits: true,
+		},
+		{
+			syntax:      "RESUME MIRROR <mirror>",
+			help:        "let a mirror go on that rests, or one that was created begin",
+			description: "Starts a task and answers with its number at once. It goes on with what is missing.",
+			role:        Admin, columns: resumeMirrorColumns, example: "RESUME MIRROR reporting", run: runResumeMirror, effects: true,
+		},
+		{
+			syntax:      "RETRY MIRROR <mirror>",
+			help:        "let a mirror go on that has failed",
+			description: "For when the reason is gone, which SHOW MIRROR_LOG tells. Starts a task and answers with its number at once.",
+			role:        Admin, columns: resumeMirrorColumns, example: "RETRY MIRROR reporting", run: runRetryMirror, effects: true,
+		},
+		{
 			syntax: "RESYNC <mirror> [<tables>]",
 			help:   "copy tables of a mirror again while the others go on",
 			description: "Without tables, all that are stopped. What their tables on the destination hold is replaced. The task that works on " +
@@ -93,7 +129,7 @@ func commandTable() []*command {
 		{
 			syntax:      "SHOW MIRRORS",
 			help:        "mirrors: which databases are kept in sync, and how far behind",
-			description: "One row for each pair of databases that SCHEMA_SYNC, COPY_DATA or REPLICATE has worked on, until DROP MIRROR.",
+			description: "One row for each mirror that CREATE MIRROR or [[mirrors]] has made, and for each pair of databases that SCHEMA_SYNC, COPY_DATA or REPLICATE has worked on, until DROP MIRROR.",
 			role:        Reader, columns: mirrorColumns, tag: "SHOW", example: "SHOW MIRRORS", run: runShowMirrors,
 		},
 		{
@@ -101,6 +137,13 @@ func commandTable() []*command {
 			help:        "the tables of a mirror, their states, and the way out of what stopped them",
 			description: "One row for each table on each shard of the source.",
 			role:        Reader, columns: mirrorTableColumns, tag: "SHOW", example: "SHOW MIRROR prod_to_prod_sharded", run: runShowMirror,
+		},
+		{
+			syntax: "SHOW MIRROR_LOG <mirror> [LEVEL <level>] [LIKE <text>] [LIMIT <n>]",
+			help:   "what has happened to a mirror, newest first",
+			description: "LEVEL leaves out what is below it: info, then warning, then error. LIKE looks in message, table and error. Without LIMIT the newest 1000 are told. " +
+				"About 10000 are kept of each mirror, until DROP MIRROR.",
+			role: Reader, columns: mirrorLogColumns, tag: "SHOW", example: "SHOW MIRROR_LOG reporting LEVEL warning LIMIT 20", run: runShowMirrorLog,
 		},
 		{
 			syntax:      "SHOW TABLE_COPIES",

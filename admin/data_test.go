@@ -30,7 +30,7 @@ func dataEngine(s *adminServer) {
 	s.engine.mirrors = func() ([]mirror.MirrorRow, []*pgerror.Error, error) {
 		return []mirror.MirrorRow{
 			{
-				Name: "a_to_b", Source: "a", Destination: "b", Publication: "p", State: "replicating", Task: 7, Tables: 3, Streaming: 2, Stopped: 1,
+				Name: "a_to_b", Source: "a", Destination: "b", Publication: "p", State: "replicating", Wanted: mirror.MirrorRunning, Task: 7, Tables: 3, Streaming: 2, Stopped: 1,
 				Rows: 1234567, Bytes: 2464154, Percent: pointer(99.96), LagBytes: pointer(int64(384)), Lag: lag, Streams: streams, CreatedAt: began,
 			},
 			{Name: `Weird "Name" $1`, Source: "c", Destination: "d", State: "idle", Error: pgerror.New("55000", "odd")},

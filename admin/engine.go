@@ -43,6 +43,21 @@ type Engine interface {
 	// Resync has tables of a mirror copied again: those named, as "schema.table"
 	// without quotes or by their names alone; without names, those stopped.
 	Resync(ctx context.Context, name string, tables []string) (mirror.Started, error)
+	// CreateMirror records a mirror and starts nothing; 42710 if there is one of
+	// that name.
+	CreateMirror(ctx context.Context, definition config.Mirror) error
+	// AlterMirror changes the settings of a mirror. Its task, if one runs, is
+	// started anew with them: Started.Task is 0 if none ran.
+	AlterMirror(ctx context.Context, name string, change func(*config.Mirror) error) (mirror.Started, error)
+	// Pause lets a mirror rest, and returns when its task has ended.
+	Pause(ctx context.Context, name string) error
+	// Resume lets a mirror go on that rests, or begin that was created; Retry one
+	// that has failed. Both return at once, and the task does not end with ctx;
+	// 55000 if the mirror is in another state.
+	Resume(ctx context.Context, name string) (mirror.Started, error)
+	Retry(ctx context.Context, name string) (mirror.Started, error)
+	// MirrorLog gives what has happened to a mirror, the newest first.
+	MirrorLog(ctx context.Context, name string, filter mirror.LogFilter) ([]mirror.MirrorEvent, error)
 	// DropMirror ends a mirror; 42704 if there is none of that name.
 	DropMirror(ctx context.Context, name string) (mirror.DropMirrorReport, error)
 	// Mirrors gives all mirrors, in the order in which they are to be shown; so

@@ -145,6 +145,18 @@ func TestParse(t *testing.T) {
 		{`RESYNC m public.orders sales."Order Items","A"."B", 'x.y' $1 Z`, `RESYNC mirror=m tables=[public.orders sales.Order Items A.B x.y $1 Z] +<tables>`},
 		{`RESYNC 'm' ("s"."t", u)`, `RESYNC mirror=m tables=[s.t u] +<tables>`},
 		{`DROP MIRROR "Weird ""Name"" $1"`, `DROP MIRROR mirror=Weird "Name" $1`},
+		{`CREATE MIRROR "Weird ""Name"" $1" FROM a TO 'b c' PUBLICATION my-pub`, `CREATE MIRROR destination=b c mirror=Weird "Name" $1 publication=my-pub source=a`},
+		{`create mirror with from from to to publication no no start with (workers = (4), x)`,
+			`CREATE MIRROR destination=to mirror=with publication=no settings=workers = (4), x source=from +NO START +WITH ( <settings> )`},
+		{`CREATE MIRROR $1 FROM ($2) TO ('b'::text) PUBLICATION p WITH(workers=$3)NO START`,
+			`CREATE MIRROR destination=b mirror=$1 publication=p settings=workers=$3 source=$2 +NO START +WITH ( <settings> )`},
+		{`ALTER MIRROR set SET (a = b)`, `ALTER MIRROR SET mirror=set settings=a = b`},
+		{`ALTER MIRROR "M" RESET /* all */ ( a, TABLE "b"."c" )`, `ALTER MIRROR RESET mirror=M setting_names=a, TABLE "b"."c"`},
+		{`PAUSE MIRROR mirror`, `PAUSE MIRROR mirror=mirror`},
+		{`resume mirror $1`, `RESUME MIRROR mirror=$1`},
+		{`RETRY MIRROR 'm'`, `RETRY MIRROR mirror=m`},
+		{`SHOW MIRROR_LOG level LEVEL like LIKE "limit" LIMIT 5`, `SHOW MIRROR_LOG level=like mirror=level n=5 text=limit +LEVEL <level> +LIKE <text> +LIMIT <n>`},
+		{`SHOW MIRROR_LOG m LIMIT $2 LIKE $1`, `SHOW MIRROR_LOG mirror=m n=$2 text=$1 +LIKE <text> +LIMIT <n>`},
 		{`SHOW MIRROR a_to_b`, `SHOW MIRROR mirror=a_to_b`},
 		{`SHOW MIRRORS`, `SHOW MIRRORS`},
 		{`SHOW HELP drop mirror`, `SHOW HELP command=drop mirror +<command>`},
@@ -239,6 +251,24 @@ func TestSyntaxErrors(t *testing.T) {
 		{`COPY a TO STDOUT`, "0A000", 1, `COPY is not supported: this is the admin database`, `SHOW HELP`},
 		{`DROP TABLE t`, "0A000", 1, `DROP is not supported: this is the admin database`, `SHOW HELP`},
 		{`DROP MIROR t`, "42601", 6, `syntax error at or near "MIROR"`, `Perhaps you meant MIRROR.`},
+		{`CREATE TABLE t (a int)`, "0A000", 1, `CREATE is not supported: this is the admin database`, `SHOW HELP`},
+		{`ALTER SYSTEM SET a = 1`, "0A000", 1, `ALTER is not supported: this is the admin database`, `SHOW HELP`},
+		{`CREATE MIROR m`, "42601", 8, `syntax error at or near "MIROR"`, `Perhaps you meant MIRROR.`},
+		{`CREATE MIRROR m FROM a TO b`, "42601", 28, `syntax error at end of input`, `Syntax: CREATE MIRROR <mirror> FROM`},
+		{`CREATE MIRROR m FORM a`, "42601", 17, `syntax error at or near "FORM"`, `Perhaps you meant FROM.`},
+		{`CREATE MIRROR m FROM a TO b PUBLICATION p WITH`, "42601", 47, `syntax error at end of input`, `Syntax: CREATE MIRROR`},
+		{`CREATE MIRROR m FROM a TO b PUBLICATION p WITH ()`, "42601", 49, `syntax error at or near ")"`, `Syntax: CREATE MIRROR`},
+		{`CREATE MIRROR m FROM a TO b PUBLICATION p WITH (a = (b)`, "42601", 56, `syntax error at end of input`, `Syntax: CREATE MIRROR`},
+		{`CREATE MIRROR m FROM a TO b PUBLICATION p WITH (a = b))`, "42601", 55, `syntax error at or near ")"`, `Syntax: CREATE MIRROR`},
+		{`CREATE MIRROR m FROM a TO b PUBLICATION p NO START NO START`, "42601", 52, `syntax error at or near "NO"`, `Syntax: CREATE MIRROR`},
+		{`ALTER MIRROR m (a = b)`, "42601", 16, `syntax error at or near "("`, `Syntax: ALTER MIRROR`},
+		{`ALTER MIRROR m SET workers = 1`, "42601", 20, `syntax error at or near "workers"`, `Syntax: ALTER MIRROR`},
+		{`PAUSE m`, "42601", 7, `syntax error at or near "m"`, `SHOW HELP`},
+		{`PAUSE MIRROR`, "42601", 13, `syntax error at end of input`, `Syntax: PAUSE MIRROR <mirror>`},
+		{`RESUME MIRROR a b`, "42601", 17, `syntax error at or near "b"`, `Syntax: RESUME MIRROR`},
+		{`SHOW MIRROR_LOGS m`, "42601", 6, `unknown SHOW topic "MIRROR_LOGS"`, `Perhaps you meant SHOW MIRROR_LOG.`},
+		{`SHOW MIRROR_LOG m LIMIT`, "42601", 24, `syntax error at end of input`, `Syntax: SHOW MIRROR_LOG`},
+		{`SHOW MIRROR_LOG m LEVEL a LEVEL b`, "42601", 27, `syntax error at or near "LEVEL"`, `Syntax: SHOW MIRROR_LOG`},
 		{`DROP`, "42601", 5, `syntax error at end of input`, `SHOW HELP`},
 		{`DROP MIRROR`, "42601", 12, `syntax error at end of input`, `Syntax: DROP MIRROR <mirror>`},
 		{`RESYNC m a,`, "42601", 11, `syntax error at or near ","`, `Syntax: RESYNC <mirror>`},
@@ -305,6 +335,7 @@ func FuzzParse(f *testing.F) {
 				}
 				continue
 			}
+			_ = describeSettings(nil, s)
 			if s.command.name == "SELECT" {
 				if items, from, err := splitSelect(s); err == nil && len(from) == 0 {
 					_ = describeScalars(s, items)

@@ -111,7 +111,7 @@ func (m *matcher) argument(a *argument, at int, caught *capture, next then) bool
 // into a statement of the simple protocol, ('7') or ('7'::int8), and the token
 // after it: at itself if there is none.
 func (m *matcher) parenthesised(kind argumentKind, at int) (first, end, after int) {
-	if !m.tokens[at].is("(") || kind == fixedArgument || kind == parameterArgument {
+	if !m.tokens[at].is("(") || kind == fixedArgument || kind == parameterArgument || kind == listArgument {
 		return at, at, at
 	}
 	if kind == textArgument {
@@ -131,6 +131,9 @@ func (m *matcher) parenthesised(kind argumentKind, at int) (first, end, after in
 // argumentEnd gives the token after the argument that begins at at, or at
 // itself if none does.
 func (m *matcher) argumentEnd(kind argumentKind, at int) int {
+	if kind == listArgument {
+		return m.listEnd(at)
+	}
 	first := m.tokens[at]
 	if !first.isValue() || first.kind == parameterToken && (kind == fixedArgument || kind == parameterArgument) {
 		return at
@@ -159,6 +162,23 @@ func (m *matcher) argumentEnd(kind argumentKind, at int) int {
 		}
 	}
 	return end
+}
+
+// listEnd gives the parenthesis that closes the list which begins at at, or the
+// end of the statement.
+func (m *matcher) listEnd(at int) int {
+	depth := 0
+	for ; m.tokens[at].kind != endToken; at++ {
+		switch t := m.tokens[at]; {
+		case t.is("("):
+			depth++
+		case t.is(")") && depth == 0:
+			return at
+		case t.is(")"):
+			depth--
+		}
+	}
+	return at
 }
 
 // tablesEnd gives the token after the last of the tables that begin at at.

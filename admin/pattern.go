@@ -7,7 +7,7 @@ import (
 
 // A pattern is the Syntax string of a command, compiled:
 //
-//	WORD        a keyword, in any case; or a symbol such as =
+//	WORD        a keyword, in any case; or a symbol such as = or (
 //	<name>      an argument, described in arguments.go
 //	{a | b}     one of the alternatives
 //	[a]         may be left out; neighbouring ones may come in any order
@@ -56,7 +56,7 @@ func compilePattern(syntax string) (pattern, error) {
 
 // patternWords cuts a Syntax string at blanks and around brackets.
 func patternWords(syntax string) []string {
-	for _, bracket := range []string{"{", "}", "[", "]", "|"} {
+	for _, bracket := range []string{"{", "}", "[", "]", "|", "(", ")"} {
 		syntax = strings.ReplaceAll(syntax, bracket, " "+bracket+" ")
 	}
 	return strings.Fields(syntax)

@@ -81,6 +81,7 @@ func TestCompletion(t *testing.T) {
 		{"admin", psqlCompletion("", `schema\_`), "schema_diff schema_sync schema_sync.exclude_schemas schema_sync.index_concurrently schema_sync.index_jobs"},
 		{"admin", psqlCompletion("", "TAS"), "tasks"},
 		{"admin", psqlCompletion("", "timez"), "timezone"},
+		{"monitoring", psqlCompletion("", `MIRROR\_L`), "mirror_log"},
 		{"admin", psqlCompletion("", "nobody"), ""},
 		{"admin", psqlCompletion(settable, "schema_sync.index"), "schema_sync.index_concurrently schema_sync.index_jobs"},
 		{"admin", psqlCompletion(settable, "task"), ""},

@@ -39,6 +39,12 @@ type engineStub struct {
 	copyData     func(mirror.CopyDataRequest) (mirror.Started, error)
 	resync       func(name string, tables []string) (mirror.Started, error)
 	dropMirror   func(name string) (mirror.DropMirrorReport, error)
+	createMirror func(config.Mirror) error
+	alterMirror  func(context.Context, string, func(*config.Mirror) error) (mirror.Started, error)
+	pause        func(context.Context, string) error
+	resume       func(string) (mirror.Started, error)
+	retry        func(string) (mirror.Started, error)
+	mirrorLog    func(string, mirror.LogFilter) ([]mirror.MirrorEvent, error)
 	mirrors      func() ([]mirror.MirrorRow, []*pgerror.Error, error)
 	mirrorTables func(name string) ([]mirror.MirrorTableRow, []*pgerror.Error, error)
 	tableCopies  func() ([]mirror.TableCopyRow, []*pgerror.Error, error)
@@ -65,6 +71,22 @@ func (e *engineStub) Resync(_ context.Context, name string, tables []string) (mi
 }
 func (e *engineStub) DropMirror(_ context.Context, name string) (mirror.DropMirrorReport, error) {
 	return e.dropMirror(name)
+}
+func (e *engineStub) CreateMirror(_ context.Context, definition config.Mirror) error {
+	return e.createMirror(definition)
+}
+func (e *engineStub) AlterMirror(ctx context.Context, name string, change func(*config.Mirror) error) (mirror.Started, error) {
+	return e.alterMirror(ctx, name, change)
+}
+func (e *engineStub) Pause(ctx context.Context, name string) error { return e.pause(ctx, name) }
+func (e *engineStub) Resume(_ context.Context, name string) (mirror.Started, error) {
+	return e.resume(name)
+}
+func (e *engineStub) Retry(_ context.Context, name string) (mirror.Started, error) {
+	return e.retry(name)
+}
+func (e *engineStub) MirrorLog(_ context.Context, name string, filter mirror.LogFilter) ([]mirror.MirrorEvent, error) {
+	return e.mirrorLog(name, filter)
 }
 func (e *engineStub) Mirrors(context.Context) ([]mirror.MirrorRow, []*pgerror.Error, error) {
 	return e.mirrors()

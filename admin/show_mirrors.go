@@ -8,11 +8,12 @@ import (
 )
 
 var mirrorColumns = []Column{
-	{"mirror", Text, "its name, <source>_to_<destination>"},
+	{"mirror", Text, "its name: <source>_to_<destination>, unless CREATE MIRROR or [[mirrors]] gave it another"},
 	{"source", Text, "name in [[databases]]"},
 	{"destination", Text, "name in [[databases]]"},
 	{"publication", Text, "publication on the source"},
 	{"state", Text, "what its newest task does, or how it ended"},
+	{"wanted", Text, "what it is to do: created, running, paused or failed; a pgdrover that is started again takes up what is running"},
 	{"task_id", Int8, "its newest task; NULL if there was none"},
 	{"tables", Int8, "tables of the publication"},
 	{"streaming", Int8, "tables whose changes are applied"},
@@ -51,7 +52,7 @@ func runShowMirrors(ctx context.Context, c *console, _ call) (result, error) {
 func mirrorRow(m mirror.MirrorRow) []any {
 	transactions, applied := rates(m.Streams)
 	row := []any{
-		m.Name, m.Source, m.Destination, m.Publication, m.State, numberOrNull(int64(m.Task)), m.Tables, m.Streaming, m.Stopped,
+		m.Name, m.Source, m.Destination, m.Publication, m.State, orNull(string(m.Wanted)), numberOrNull(int64(m.Task)), m.Tables, m.Streaming, m.Stopped,
 		m.Rows, progress.Count(m.Rows), m.Bytes, progress.Bytes(m.Bytes), cutOff(m.Percent),
 	}
 	row = append(row, lagFields(m.LagBytes, &m.Lag)...)

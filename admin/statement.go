@@ -28,6 +28,7 @@ type value struct {
 	isDefault bool
 	start     int     // byte in the source
 	list      []value // of a tablesArgument
+	tokens    []token // of a listArgument
 }
 
 // isDryRun tells whether a command that changes something only tells what.
@@ -93,6 +94,13 @@ func (c call) list(name string) ([]string, error) {
 	return texts, nil
 }
 
+// settings reads the argument as a list of a mirror's settings.
+func (c call) settings(name string, reset bool) (MirrorSettings, error) {
+	return readSettings(settingsReader{source: c.source, tokens: c.arguments[name].tokens, reset: reset, bind: func(t token) (string, error) {
+		return c.valueText(name, value{text: t.text, parameter: parameterNumber(t), start: t.start})
+	}})
+}
+
 // integer gives the argument as a number.
 func (c call) integer(name string) (int64, error) {
 	text, err := c.text(name)
@@ -139,6 +147,10 @@ func (s *statement) value(c *capture) value {
 	v := value{text: first.text, start: first.start}
 	if c.argument.kind == tablesArgument {
 		v.list = s.tableValues(c)
+		return v
+	}
+	if c.argument.kind == listArgument {
+		v.text, v.tokens = s.source[first.start:last.end], s.tokens[c.first:c.end]
 		return v
 	}
 	if c.end-c.first > 1 {

@@ -33,6 +33,7 @@ type cli struct {
 	Run         runCommand         `cmd:"" default:"withargs" help:"Serve clients and the admin database (default)."`
 	SchemaSync  schemaSyncCommand  `cmd:"" help:"Run one phase of a schema sync and exit."`
 	DataSync    dataSyncCommand    `cmd:"" help:"Copy schema and rows, then apply changes until a signal comes: exit code 0 if every table streamed by then."`
+	Mirror      mirrorCommand      `cmd:"" help:"Make, change, pause, end and look at mirrors."`
 	SchemaDiff  schemaDiffCommand  `cmd:"" help:"Compare the schemas of two databases and exit: 0 equal, 1 different, 3 could not compare."`
 	Configcheck configcheckCommand `cmd:"" help:"Check both configuration files and exit."`
 	Hash        hashCommand        `cmd:"" help:"Print the SCRAM-SHA-256 verifier of a password, for password_hash in users.toml."`

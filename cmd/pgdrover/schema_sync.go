@@ -139,7 +139,11 @@ func (c *cli) engine(io *streams) (*mirror.Manager, error) {
 	if err != nil {
 		return nil, err
 	}
+	return engineOf(cfg), nil
+}
+
+func engineOf(cfg *config.Config) *mirror.Manager {
 	return mirror.NewManager(mirror.Options{
 		Config: func() *config.Config { return cfg }, Version: version, Logger: slog.New(slog.DiscardHandler),
-	}), nil
+	})
 }
