@@ -233,20 +233,6 @@ func lines(steps []step) []string {
 	return out
 }
 
-// observe gives the changes that the events tell.
-func (s *source) observe(steps []step) []Change {
-	var out []Change
-	for _, step := range steps {
-		switch {
-		case step.event != nil:
-			out = append(out, s.registry.Observe(step.event)...)
-		case step.text == "":
-			out = append(out, s.registry.EndTransaction()...)
-		}
-	}
-	return out
-}
-
 var inBetween = regexp.MustCompile(`pgdrover_\d+_`)
 
 func kinds(changes []Change) []string {

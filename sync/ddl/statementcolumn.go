@@ -134,15 +134,15 @@ func (w *writer) columnAdded(c *Change) {
 	w.names = append(w.names, name)
 	quoted := dump.QuoteIdent(name)
 	const why = "the source has added it"
-	switch {
-	case c.Old == OldComputed:
+	switch c.Old {
+	case OldComputed:
 		kind := "STORED"
 		if to.Generated == "v" {
 			kind = "VIRTUAL"
 		}
 		w.alter(why, accessExclusive, "ADD COLUMN %s %s GENERATED ALWAYS AS (%s) %s%s", quoted, typeText(to), to.Default, kind, notNull(to)).Rewrites = kind == "STORED"
 		return
-	case c.Old == OldConstant:
+	case OldConstant:
 		w.alter(why+"; older rows hold this value", accessExclusive, "ADD COLUMN %s %s DEFAULT %s::%s%s", quoted, typeText(to), dump.QuoteLiteral(c.OldValue), to.TypeText, notNull(to))
 		if to.Default == "" {
 			w.alter("the value was that of older rows alone", accessExclusive, "ALTER COLUMN %s DROP DEFAULT", quoted)

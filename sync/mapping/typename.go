@@ -63,8 +63,8 @@ func fold(text string) string {
 	blank := false
 	for i := 0; i < len(text); i++ {
 		c := text[i]
-		switch {
-		case c == '"':
+		switch c {
+		case '"':
 			end := i + 1
 			for end < len(text) && (text[end] != '"' || end+1 < len(text) && text[end+1] == '"') {
 				if text[end] == '"' {
@@ -78,7 +78,7 @@ func fold(text string) string {
 			blank = false
 			out.WriteString(unquoted(text[i:min(end+1, len(text))]))
 			i = end
-		case c == ' ' || c == '\t' || c == '\n' || c == '\r':
+		case ' ', '\t', '\n', '\r':
 			blank = true
 		default:
 			if blank && out.Len() > 0 && !strings.ContainsRune("(),.[]", rune(c)) && !strings.HasSuffix(out.String(), ".") {

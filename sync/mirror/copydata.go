@@ -17,6 +17,7 @@ import (
 	"github.com/pgdrover/pgdrover/pgerror"
 	"github.com/pgdrover/pgdrover/sync/catalog"
 	"github.com/pgdrover/pgdrover/sync/connect"
+	"github.com/pgdrover/pgdrover/sync/mapping"
 	"github.com/pgdrover/pgdrover/sync/mirror/state"
 	"github.com/pgdrover/pgdrover/sync/schema"
 	"github.com/pgdrover/pgdrover/sync/shard"
@@ -33,8 +34,9 @@ type copyData struct {
 	quoteAll bool
 	journal  *journal
 	tables   *tableRegistry
-	router   *shard.Router // which rows go to which shard of the destination
-	origin   *shard.Router // which tables are spread over the shards of the source; nil if it has one
+	router   *shard.Router    // which rows go to which shard of the destination
+	mapping  *mapping.Mapping // what is not the same there
+	origin   *shard.Router    // which tables are spread over the shards of the source; nil if it has one
 	sources  []*sourceShard
 	wanted   chan struct{} // poked when a table wants to join
 }

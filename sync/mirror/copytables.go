@@ -81,7 +81,7 @@ func (j *copyData) clearOn(ctx context.Context, server config.Server) error {
 		if len(begun) == 0 {
 			continue
 		}
-		if err := tablecopy.Clear(ctx, conn, j.pair.mirror, s.number, tableNames(begun)); err != nil {
+		if err := tablecopy.Clear(ctx, conn, j.pair.mirror, s.number, j.destinationNames(tableNames(begun))); err != nil {
 			return err
 		}
 	}
@@ -92,12 +92,13 @@ func (j *copyData) clearOn(ctx context.Context, server config.Server) error {
 // what somebody else has put there is not ours to remove, and the rows of a copy
 // would be mixed with it.
 func (s *sourceShard) refuseFilled(ctx context.Context, conn *pgx.Conn, server config.Server, keys []tableKey) error {
-	relations, err := catalog.ReadRelations(ctx, conn, tableNames(keys))
+	names := s.job.destinationNames(tableNames(keys))
+	relations, err := catalog.ReadRelations(ctx, conn, names)
 	if err != nil {
 		return err
 	}
-	for _, key := range keys {
-		r := relations[key.table]
+	for i, key := range keys {
+		r := relations[names[i]]
 		if r == nil || r.Relkind != 'p' && r.Pages == 0 {
 			continue
 		}
@@ -105,7 +106,7 @@ func (s *sourceShard) refuseFilled(ctx context.Context, conn *pgx.Conn, server c
 		if r.Relkind == 'p' {
 			only = ""
 		}
-		name := dump.QuoteIdent(key.table.Schema) + "." + dump.QuoteIdent(key.table.Name)
+		name := dump.QuoteIdent(names[i].Schema) + "." + dump.QuoteIdent(names[i].Name)
 		var filled bool
 		if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM "+only+name+")").Scan(&filled); err != nil {
 			return err
@@ -113,7 +114,7 @@ func (s *sourceShard) refuseFilled(ctx context.Context, conn *pgx.Conn, server c
 		if !filled {
 			continue
 		}
-		why := pgerror.New(pgerror.ObjectNotInPrerequisiteState, "table %s of %s holds rows already", key.table, connect.Place(server)).
+		why := pgerror.New(pgerror.ObjectNotInPrerequisiteState, "table %s of %s holds rows already", names[i], connect.Place(server)).
 			WithHint("if nobody needs them: %s replaces them", resyncCommand(s.job.pair.mirror, key.table))
 		if err := s.job.tables.stop(ctx, key, why, 0); err != nil {
 			return err
@@ -178,17 +179,21 @@ func (s *sourceShard) describeTable(shape *shape, leaves []*catalog.Relation) (*
 		DestinationTypes: shape.destinationTypes, Text: s.job.config.General.ReshardingCopyFormat == "text",
 	}
 	if shape.source != nil {
+		table, problem := s.job.mapping.Table(shape.source.Table)
+		if problem != nil {
+			return nil, problem
+		}
 		var columns []shard.Column
 		for _, name := range shape.published.Columns {
 			if at := shape.source.Position(name); at >= 0 {
 				columns = append(columns, keyColumn(name, shape.source.Columns[at].Type, shape.sourceTypes))
 			}
 		}
-		key, err := s.job.router.Table(shape.source.Table.Schema, shape.source.Table.Name, columns)
+		key, err := s.job.routing(table, columns)
 		if err != nil {
 			return nil, pgerror.From(err)
 		}
-		options.Key = key
+		options.Key, options.Mapping = key, table
 	}
 	return tablecopy.NewTable(options)
 }

@@ -12,15 +12,15 @@ import (
 	"github.com/pgdrover/pgdrover/pgerror"
 	"github.com/pgdrover/pgdrover/sync/catalog"
 	"github.com/pgdrover/pgdrover/sync/connect"
+	tablecopy "github.com/pgdrover/pgdrover/sync/copy"
 	"github.com/pgdrover/pgdrover/sync/schema"
-	"github.com/pgdrover/pgdrover/sync/shard"
 )
 
 // dataPreflight finds what keeps rows and changes from being moved, beside what
 // the schema's own preflight finds. It adds to found.
-func (p *pair) dataPreflight(ctx context.Context, req CopyDataRequest, router *shard.Router, found *schema.Findings) {
+func (p *pair) dataPreflight(ctx context.Context, work *copyData, found *schema.Findings) {
 	for _, server := range p.source {
-		if err := p.checkSource(ctx, server, req, router, found); err != nil {
+		if err := p.checkSource(ctx, server, work, found); err != nil {
 			found.Errors = append(found.Errors, pgerror.From(err))
 		}
 	}
@@ -31,7 +31,7 @@ func (p *pair) dataPreflight(ctx context.Context, req CopyDataRequest, router *s
 	}
 }
 
-func (p *pair) checkSource(ctx context.Context, server config.Server, req CopyDataRequest, router *shard.Router, found *schema.Findings) error {
+func (p *pair) checkSource(ctx context.Context, server config.Server, work *copyData, found *schema.Findings) error {
 	conn, err := connect.Open(ctx, server, "preflight")
 	if err != nil {
 		return err
@@ -50,11 +50,11 @@ func (p *pair) checkSource(ctx context.Context, server config.Server, req CopyDa
 		found.Errors = append(found.Errors, pgerror.New(pgerror.InsufficientPrivilege, "role %q of %s may not use replication slots", facts.User, where).
 			WithHint("ALTER ROLE %s REPLICATION; there", dump.QuoteIdent(facts.User)))
 	}
-	publication, ok, err := catalog.ReadPublication(ctx, conn, req.Publication)
+	publication, ok, err := catalog.ReadPublication(ctx, conn, work.req.Publication)
 	if err != nil || !ok {
 		return err // that it is missing is found by the schema's preflight
 	}
-	if err := checkTables(ctx, conn, facts, publication, router, found); err != nil {
+	if err := checkTables(ctx, conn, facts, publication, work, found); err != nil {
 		return fmt.Errorf("check the tables of %s: %w", where, err)
 	}
 	if err := warnNotCarried(ctx, conn, where, publication, found); err != nil {
@@ -64,7 +64,7 @@ func (p *pair) checkSource(ctx context.Context, server config.Server, req CopyDa
 }
 
 // checkTables looks for published tables that cannot be copied or followed.
-func checkTables(ctx context.Context, conn *pgx.Conn, facts catalog.Server, publication catalog.Publication, router *shard.Router, found *schema.Findings) error {
+func checkTables(ctx context.Context, conn *pgx.Conn, facts catalog.Server, publication catalog.Publication, work *copyData, found *schema.Findings) error {
 	var anonymous, hidden []string
 	var first catalog.Name
 	names := make([]catalog.Name, len(publication.Tables))
@@ -86,7 +86,13 @@ func checkTables(ctx context.Context, conn *pgx.Conn, facts catalog.Server, publ
 			hidden = append(hidden, name.String())
 		}
 	}
-	warnKeys(router, publication, relations, found)
+	warnKeys(work, publication, relations, found)
+	found.Errors = append(found.Errors, work.mapping.Check(publication, relations)...)
+	filters, err := tablecopy.CheckFilters(ctx, conn, work.mapping, publication, relations)
+	if err != nil {
+		return err
+	}
+	found.Errors = append(found.Errors, filters...)
 	where := fmt.Sprintf("database %q", facts.Database)
 	if len(anonymous) > 0 {
 		found.Errors = append(found.Errors, pgerror.New(pgerror.ObjectNotInPrerequisiteState,

@@ -22,6 +22,9 @@ func (m *Manager) CreateMirror(ctx context.Context, definition config.Mirror) er
 	if err != nil {
 		return err
 	}
+	if err := notYet(definition); err != nil {
+		return err
+	}
 	text, err := json.Marshal(definition)
 	if err != nil {
 		return fmt.Errorf("write down the settings of mirror %q: %w", definition.Name, err)
@@ -67,6 +70,9 @@ func (m *Manager) AlterMirror(ctx context.Context, name string, change func(*con
 		return Started{}, err
 	}
 	if err := change(&definition); err != nil {
+		return Started{}, err
+	}
+	if err := notYet(definition); err != nil {
 		return Started{}, err
 	}
 	text, err := json.Marshal(definition)

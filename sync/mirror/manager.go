@@ -132,7 +132,10 @@ func (m *Manager) recordStart(ctx context.Context, conn *pgx.Conn, mirrorID int3
 	if err := state.SetRequest(ctx, conn, mirrorID, request); err != nil {
 		return err
 	}
-	return state.SetWanted(ctx, conn, mirrorID, string(MirrorRunning), stateTexts(StartMirror.From())...)
+	if err := state.SetWanted(ctx, conn, mirrorID, string(MirrorRunning), stateTexts(StartMirror.From())...); err != nil {
+		return err
+	}
+	return state.AddEvents(ctx, conn, mirrorID, happened("mirror", string(MirrorRunning)))
 }
 
 // recordEnd records how a task has ended, and what becomes of its mirror.

@@ -53,7 +53,7 @@ func warnNotCarried(ctx context.Context, conn *pgx.Conn, where string, publicati
 
 // warnKeys tells which tables can be copied, but not followed: an UPDATE or
 // DELETE does not say on which shard its row is.
-func warnKeys(router *shard.Router, publication catalog.Publication, relations map[catalog.Name]*catalog.Relation, found *schema.Findings) {
+func warnKeys(work *copyData, publication catalog.Publication, relations map[catalog.Name]*catalog.Relation, found *schema.Findings) {
 	if !publication.Update && !publication.Delete {
 		return
 	}
@@ -68,11 +68,15 @@ func warnKeys(router *shard.Router, publication catalog.Publication, relations m
 		for i, c := range r.Columns {
 			columns[i] = shard.Column{Name: c.Name, Type: c.Type}
 		}
-		key, err := router.Table(t.Table.Schema, t.Table.Name, columns)
-		if err != nil || key == nil || key.Column == "" {
-			continue // an error of the mapping stops the table when it is copied
+		table, problem := work.mapping.Table(t.Table)
+		if problem != nil {
+			continue // it stops the table when it is copied, as does an error of the key
 		}
-		if !slices.Contains(identityColumns(r), key.Column) {
+		key, err := work.routing(table, columns)
+		if err != nil || key == nil || key.Column == "" {
+			continue
+		}
+		if column, ok := table.Origin(key.Column); !ok || !slices.Contains(identityColumns(r), column) {
 			blind, column = append(blind, t.Table), key.Column
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/pgdrover/pgdrover/sync/apply"
 	"github.com/pgdrover/pgdrover/sync/catalog"
 	"github.com/pgdrover/pgdrover/sync/connect"
+	"github.com/pgdrover/pgdrover/sync/mapping"
 	"github.com/pgdrover/pgdrover/sync/mirror/state"
 	"github.com/pgdrover/pgdrover/sync/shard"
 	"github.com/pgdrover/pgdrover/sync/stream"
@@ -186,7 +187,7 @@ func (p *pipeline) chooseFormat(ctx context.Context) error {
 		if shape.source == nil || shape.destination == nil {
 			continue
 		}
-		if why := shape.textOnly(); why != "" {
+		if why := shape.textOnly(p.source.job.mapping); why != "" {
 			p.source.job.manager.log.Info("changes are sent as text", "table", shape.source.Table.String(), "because", why)
 			return nil
 		}
@@ -269,23 +270,27 @@ func (s *sourceShard) target(ctx context.Context, relation *stream.Relation, fro
 	if err != nil {
 		return nil, nil, err
 	}
-	shape, err := s.destinationShape(ctx, name)
+	table, problem := s.job.mapping.Table(name)
+	if problem != nil {
+		return nil, problem, nil
+	}
+	shape, err := s.destinationShape(ctx, table.Destination)
 	if err != nil {
 		return nil, nil, err
 	}
 	if shape.destination == nil {
-		return nil, pgerror.New(pgerror.UndefinedTable, "table %s does not exist on the destination", name).
+		return nil, pgerror.New(pgerror.UndefinedTable, "table %s does not exist on the destination", table.Destination).
 			WithHint("SCHEMA_SYNC PRE %s %s %s; makes it", dump.QuoteIdent(s.job.req.Source), dump.QuoteIdent(s.job.req.Destination), dump.QuoteIdent(s.job.req.Publication)), nil
 	}
 	columns := make([]shard.Column, len(relation.Columns))
 	for i, c := range relation.Columns {
 		columns[i] = keyColumn(c.Name, c.Type, types)
 	}
-	key, err := s.job.router.Table(name.Schema, name.Name, columns)
+	key, err := s.job.routing(table, columns)
 	if err != nil {
 		return nil, pgerror.From(err), nil
 	}
-	target, misfit = apply.NewTarget(relation, types, shape.destination, shape.destinationTypes, apply.TargetOptions{From: from, Key: key, SameTypes: len(s.job.pair.destination) == 1, Shared: s.shares(name)})
+	target, misfit = apply.NewTarget(relation, types, shape.destination, shape.destinationTypes, apply.TargetOptions{From: from, Key: key, SameTypes: len(s.job.pair.destination) == 1, Shared: s.shares(name), Mapping: table})
 	return target, misfit, nil
 }
 
@@ -391,27 +396,25 @@ type shape struct {
 }
 
 // textOnly says why the values of a table cannot be sent in binary form.
-func (s *shape) textOnly() string {
+func (s *shape) textOnly(m *mapping.Mapping) string {
+	table, problem := m.Table(s.source.Table)
+	if problem != nil {
+		return "" // it is stopped when its changes come
+	}
 	for _, name := range s.published.Columns {
-		from, to := s.source.Position(name), s.destination.Position(name)
-		if from < 0 || to < 0 {
-			continue // it stops the table when its changes come
-		}
-		f, t := s.source.Columns[from], s.destination.Columns[to]
-		if widened(f.Type, t.Type) {
+		column, kept := table.Column(name)
+		if !kept {
 			continue
 		}
-		if why := catalog.BinaryUnsafe(s.sourceTypes, f.Type, s.destinationTypes, t.Type); why != "" {
+		from, to := s.source.Position(name), s.destination.Position(column.Destination)
+		if from < 0 || to < 0 {
+			continue // likewise
+		}
+		if why := apply.TextOnly(column, s.sourceTypes, s.source.Columns[from], s.destinationTypes, s.destination.Columns[to]); why != "" {
 			return fmt.Sprintf("column %s: %s", name, why)
 		}
 	}
 	return ""
-}
-
-// widened tells whether an integer becomes a wider one: the applier converts it.
-func widened(from, to uint32) bool {
-	const int2, int4, int8 = 21, 23, 20
-	return from == int2 && (to == int4 || to == int8) || from == int4 && to == int8
 }
 
 // carried are the tables whose rows are taken from this shard.
@@ -451,17 +454,18 @@ func (s *sourceShard) shapesOn(ctx context.Context, conn *pgx.Conn, names []cata
 	if err != nil {
 		return nil, fmt.Errorf("read the tables of %s: %w", connect.Place(s.server), err)
 	}
-	destinations, destinationTypes, err := readSide(ctx, there, names)
+	mapped := s.job.destinationNames(names)
+	destinations, destinationTypes, err := readSide(ctx, there, mapped)
 	if err != nil {
 		return nil, fmt.Errorf("read the tables of %s: %w", connect.Place(s.job.pair.destination0), err)
 	}
 	out := make(map[catalog.Name]*shape, len(names))
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, name := range names {
+	for i, name := range names {
 		out[name] = &shape{
 			published: s.published[name], source: sources[name], sourceTypes: sourceTypes,
-			destination: destinations[name], destinationTypes: destinationTypes,
+			destination: destinations[mapped[i]], destinationTypes: destinationTypes,
 		}
 	}
 	return out, nil

@@ -31,9 +31,13 @@ func (m *Manager) CopyData(ctx context.Context, req CopyDataRequest) (Started, e
 	if err != nil {
 		return Started{}, err
 	}
+	work := &copyData{manager: m, pair: pair, req: req, router: router, config: cfg}
+	if err := work.settle(ctx); err != nil {
+		return Started{}, err
+	}
 	found := pair.preflight(SchemaSyncRequest{Phase: dump.PreData, Source: req.Source, Destination: req.Destination, Publication: req.Publication}).Run(ctx)
 	if len(found.Errors) == 0 {
-		pair.dataPreflight(ctx, req, router, &found)
+		pair.dataPreflight(ctx, work, &found)
 	}
 	if len(found.Errors) > 0 {
 		found.Warnings = nil // the errors say it, and more strictly
@@ -44,7 +48,7 @@ func (m *Manager) CopyData(ctx context.Context, req CopyDataRequest) (Started, e
 	if err := refuse(found.Errors); err != nil {
 		return Started{Warnings: found.Warnings}, err
 	}
-	work := &copyData{manager: m, pair: pair, req: req, router: router, config: cfg, binary: found.Binary, quoteAll: found.MajorsDiffer}
+	work.binary, work.quoteAll = found.Binary, found.MajorsDiffer
 	id, err := m.begin(ctx, pair, work)
 	if err != nil {
 		return Started{}, err

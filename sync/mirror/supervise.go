@@ -107,7 +107,7 @@ func (m *Manager) takeUp(ctx context.Context, kept keptMirror, attempts map[stri
 	}
 	a.delay = min(max(2*a.delay, superviseInterval), longestDelay)
 	a.after = time.Now().Add(a.delay)
-	m.tellOnce(a, "mirror cannot be taken up", name, err)
+	m.tellOnce(a, name, err)
 	if retryable(err) {
 		return
 	}
@@ -125,17 +125,17 @@ func (m *Manager) takeUp(ctx context.Context, kept keptMirror, attempts map[stri
 }
 
 // tellOnce logs an error once as long as it says the same.
-func (m *Manager) tellOnce(a *attempt, message, mirror string, err error) {
+func (m *Manager) tellOnce(a *attempt, mirror string, err error) {
 	e := pgerror.From(err)
 	if a.told == e.Message {
 		return
 	}
 	a.told = e.Message
-	m.log.Error(message, "mirror", mirror, "sqlstate", e.Code, "error", e.Message, "detail", e.Detail, "hint", e.Hint)
+	m.log.Error("mirror cannot be taken up", "mirror", mirror, "sqlstate", e.Code, "error", e.Message, "detail", e.Detail, "hint", e.Hint)
 }
 
-// createConfigured makes the mirrors of [[mirrors]] that do not exist yet, brings
-// the settings of the others up to date, and lets those with autostart run.
+// createConfigured makes the mirrors of [[mirrors]] that do not exist yet, and
+// lets those with autostart run.
 func (m *Manager) createConfigured(ctx context.Context, attempts map[string]*attempt) {
 	for _, definition := range m.config().Mirrors {
 		a := attempts["config "+definition.Name]
@@ -149,7 +149,7 @@ func (m *Manager) createConfigured(ctx context.Context, attempts map[string]*att
 		if err := m.configured(ctx, definition); err != nil && ctx.Err() == nil {
 			a.delay = min(max(2*a.delay, superviseInterval), longestDelay)
 			a.after = time.Now().Add(a.delay)
-			m.tellOnce(a, "mirror of the configuration cannot be made", definition.Name, err)
+			m.tellOnce(a, definition.Name, err)
 			continue
 		}
 		a.after, a.delay, a.told = time.Time{}, 0, ""

@@ -115,6 +115,6 @@ func (s *Shadow) surplus(there map[entryKey]*ownEntry) []Difference {
 func (s *Shadow) shown(u *unit, e *ownEntry) string {
 	now, _ := e.statements()
 	owner, _ := e.OwnerSQL()
-	text := withoutConstraint(strings.Join(now, ";\n"), boundCheck) + ";\n" + e.settings() + owner
+	text := withoutBoundCheck(strings.Join(now, ";\n")) + ";\n" + e.settings() + owner
 	return canonical(s.movesOf(u, e).apply(text))
 }

@@ -55,11 +55,11 @@ func identifier(token string) (string, bool) {
 
 var word = regexp.MustCompile(`^[\pL_]`)
 
-// withoutConstraint removes the inline constraint of a name from a CREATE TABLE.
-func withoutConstraint(sql, name string) string {
+// withoutBoundCheck removes the inline constraint boundCheck from a CREATE TABLE.
+func withoutBoundCheck(sql string) string {
 	list := tokens.FindAllString(sql, -1)
 	for i, token := range list {
-		if got, ok := identifier(token); !ok || got != name || i < 4 || !strings.EqualFold(list[i-2], "CONSTRAINT") {
+		if got, ok := identifier(token); !ok || got != boundCheck || i < 4 || !strings.EqualFold(list[i-2], "CONSTRAINT") {
 			continue
 		}
 		first := i - 2

@@ -1,0 +1,106 @@
+package mirror
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgdrover/pgdrover/config"
+	"github.com/pgdrover/pgdrover/pgerror"
+	"github.com/pgdrover/pgdrover/sync/catalog"
+	"github.com/pgdrover/pgdrover/sync/mapping"
+	"github.com/pgdrover/pgdrover/sync/mirror/state"
+	"github.com/pgdrover/pgdrover/sync/shard"
+)
+
+// settle finds the settings of the job's mirror, which may be recorded, and
+// makes of them what the work goes by.
+func (j *copyData) settle(ctx context.Context) error {
+	definition := config.NewMirror(j.req.Source, j.req.Destination, j.req.Publication)
+	definition.Name = j.pair.mirror
+	err := at(ctx, j.pair.destination0, func(ctx context.Context, conn *pgx.Conn, server config.Server) error {
+		row, ok, err := state.FindMirror(ctx, conn, definition.Name)
+		if err != nil || !ok {
+			return err
+		}
+		definition, err = keptMirror{server: server, row: row}.definition()
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	mapped, problem := mapping.New(j.config, definition)
+	if problem != nil {
+		return problem
+	}
+	settings := *j.config
+	settings.General.ReshardingParallelCopies, settings.DataSync = j.config.WorkersOf(definition), j.config.DataSyncOf(definition)
+	j.config, j.mapping = &settings, mapped
+	if reshapes(definition) {
+		j.req.SkipSchema = true // the source's tables are not those of the destination
+	}
+	return nil
+}
+
+// reshapes tells whether tables have another name or form at the destination.
+func reshapes(definition config.Mirror) bool {
+	if len(definition.Schemas) > 0 {
+		return true
+	}
+	for _, t := range definition.Tables {
+		if t.DestinationSchema != "" || t.DestinationName != "" || len(t.ExcludeColumns)+len(t.RenameColumns)+len(t.CastColumns) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// notYet refuses settings that nothing goes by: who set them would rely on them.
+func notYet(definition config.Mirror) error {
+	defaults := config.NewMirror(definition.Source, definition.Destination, definition.Publication)
+	var names []string
+	for name, other := range map[string]bool{
+		"resync_strategy":        definition.ResyncStrategy != defaults.ResyncStrategy,
+		"replicate_indexes":      definition.ReplicateIndexes != defaults.ReplicateIndexes,
+		"replicate_foreign_keys": definition.ReplicateForeignKeys != defaults.ReplicateForeignKeys,
+	} {
+		if other {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	slices.Sort(names)
+	return pgerror.New(pgerror.FeatureNotSupported, "mirror %q: %s cannot be other than the default yet", definition.Name, strings.Join(names, ", ")).
+		WithHint("leave it out")
+}
+
+// destinationNames gives the names that tables of the source have at the
+// destination. One that can have none keeps its own: it is stopped when it is
+// described.
+func (j *copyData) destinationNames(names []catalog.Name) []catalog.Name {
+	out := make([]catalog.Name, len(names))
+	for i, name := range names {
+		out[i] = name
+		if there, problem := j.mapping.Destination(name); problem == nil {
+			out[i] = there
+		}
+	}
+	return out
+}
+
+// routing finds the sharding key of a table by the names that its columns have
+// at the destination.
+func (j *copyData) routing(table *mapping.Table, columns []shard.Column) (*shard.Key, error) {
+	kept := make([]shard.Column, 0, len(columns))
+	for _, c := range columns {
+		if mapped, ok := table.Column(c.Name); ok {
+			c.Name = mapped.Destination
+			kept = append(kept, c)
+		}
+	}
+	return j.router.Table(table.Destination.Schema, table.Destination.Name, kept)
+}
