@@ -3,6 +3,7 @@ package integration
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -85,7 +86,11 @@ func TestMappedMirror(t *testing.T) {
 			if _, err := m.Resync(t.Context(), weirdMirror, []string{"items"}); err != nil {
 				t.Fatal(full(err))
 			}
-			pgtest.Eventually(t, "the rows are there again", func(context.Context) (bool, error) {
+			pgtest.Eventually(t, "the rows are there again, and the table streams", func(ctx context.Context) (bool, error) {
+				rows, _, err := m.MirrorTables(ctx, weirdMirror)
+				if err != nil || slices.ContainsFunc(rows, func(r mirror.MirrorTableRow) bool { return r.State != mirror.TableStreaming }) {
+					return false, err
+				}
 				there := 0
 				for _, d := range destinations {
 					there += pgtest.Value[int](t, d, `SELECT count(*)::int FROM shop."Articles ""sold"""`)
