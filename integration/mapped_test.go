@@ -114,7 +114,7 @@ func TestMappedWrongly(t *testing.T) {
 	destination.Exec(t, mappedTables)
 	m := between(source, destination).manager(t)
 	wrong := map[string]func(d *config.Mirror){
-		"no such column": func(d *config.Mirror) { d.Tables[0].RenameColumns["nmae"] = "x" },
+		"no such column": func(d *config.Mirror) { d.Tables[0].RenameColumns["missing"] = "x" },
 		"the key":        func(d *config.Mirror) { d.Tables[0].ExcludeColumns = []string{"id"} },
 		"another filter": func(d *config.Mirror) { d.Tables[0].RowFilter = "id > 5" },
 	}

@@ -76,8 +76,8 @@ func warnKeys(work *copyData, publication catalog.Publication, relations map[cat
 		if err != nil || key == nil || key.Column == "" {
 			continue
 		}
-		if column, ok := table.Origin(key.Column); !ok || !slices.Contains(identityColumns(r), column) {
-			blind, column = append(blind, t.Table), key.Column
+		if source, ok := table.Origin(key.Column); !ok || !slices.Contains(identityColumns(r), source) {
+			blind, column = append(blind, t.Table), source
 		}
 	}
 	if len(blind) == 0 {
