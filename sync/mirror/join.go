@@ -190,7 +190,7 @@ func (j *copyData) copyParts(ctx context.Context, parts []*part) error {
 	for _, p := range parts {
 		missing := namesOf(p.source.missing())
 		p.keys = slices.DeleteFunc(p.keys, func(key tableKey) bool { return !missing[key.table] })
-		made, err := p.source.export(ctx, p.slot(), false)
+		made, err := p.source.export(ctx, p.slot(), stream.SlotOptions{})
 		if err != nil {
 			return err
 		}

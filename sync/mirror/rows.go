@@ -14,6 +14,7 @@ import (
 	"github.com/pgdrover/pgdrover/sync/catalog"
 	tablecopy "github.com/pgdrover/pgdrover/sync/copy"
 	"github.com/pgdrover/pgdrover/sync/schema"
+	"github.com/pgdrover/pgdrover/sync/stream"
 )
 
 // rows copies what is missing, and builds keys and indexes of each table as
@@ -120,7 +121,7 @@ func (s *sourceShard) copyMissing(ctx context.Context, first *snapshot, filling 
 		first = nil
 		if in == nil {
 			err := s.job.persist(ctx, func() (err error) {
-				in, err = s.export(ctx, partSlotName(slotName(s.job.pair.mirror, s.job.pair.destination0, s.number), fmt.Sprintf("c%d", time.Now().UnixMilli()%1e9)), true)
+				in, err = s.export(ctx, partSlotName(slotName(s.job.pair.mirror, s.job.pair.destination0, s.number), fmt.Sprintf("c%d", time.Now().UnixMilli()%1e9)), stream.SlotOptions{Temporary: true})
 				return err
 			})
 			if err != nil {

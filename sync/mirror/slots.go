@@ -217,7 +217,11 @@ func (s *sourceShard) makeSlot(ctx context.Context, conn *pgx.Conn, name, id str
 	} else if err := s.job.journal.write(ctx, func(ctx context.Context, conn *pgx.Conn) error { return state.PlanStream(ctx, conn, row) }); err != nil {
 		return nil, err
 	}
-	made, err := s.export(ctx, name, false)
+	var standby bool // a slot of its own is no other server's to keep
+	if err := conn.QueryRow(ctx, `SELECT pg_is_in_recovery()`).Scan(&standby); err != nil {
+		return nil, fmt.Errorf("look what %s is: %w", connect.Place(s.server), err)
+	}
+	made, err := s.export(ctx, name, stream.SlotOptions{Failover: !standby})
 	if err != nil {
 		return nil, err
 	}
@@ -229,8 +233,8 @@ func (s *sourceShard) makeSlot(ctx context.Context, conn *pgx.Conn, name, id str
 }
 
 // export makes a slot and gives its snapshot.
-func (s *sourceShard) export(ctx context.Context, name string, temporary bool) (*snapshot, error) {
-	exporter, err := stream.CreateSlot(ctx, s.server, name, stream.SlotOptions{Temporary: temporary})
+func (s *sourceShard) export(ctx context.Context, name string, options stream.SlotOptions) (*snapshot, error) {
+	exporter, err := stream.CreateSlot(ctx, s.server, name, options)
 	if err != nil {
 		if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 			return nil, context.Cause(ctx)

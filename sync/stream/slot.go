@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pglogrepl"
@@ -32,6 +34,7 @@ type Slot struct {
 // SlotOptions say how a slot is made.
 type SlotOptions struct {
 	Temporary bool // it goes with its Exporter
+	Failover  bool // standbys may keep a copy of it, from PostgreSQL 17 on; ignored before
 }
 
 // Exporter holds the connection on which a slot was made. As long as it is open
@@ -110,14 +113,36 @@ func createCancellable(ctx context.Context, conn *pgconn.PgConn, name string, op
 		defer timer.Stop()
 		<-detached.Done() // the command's end, or the timer's
 	})
-	made, err := pglogrepl.CreateReplicationSlot(detached, conn, dump.QuoteIdent(name), plugin, pglogrepl.CreateReplicationSlotOptions{
-		Temporary: options.Temporary, Mode: pglogrepl.LogicalReplication, SnapshotAction: "EXPORT_SNAPSHOT",
-	})
+	made, err := create(detached, conn, name, options)
 	cancel()
 	if !stop() {
 		<-told
 	}
 	return made, err
+}
+
+// create runs the command. The form with FAILOVER is unknown to the library.
+func create(ctx context.Context, conn *pgconn.PgConn, name string, options SlotOptions) (pglogrepl.CreateReplicationSlotResult, error) {
+	if options.Failover && majorOf(conn) >= 17 {
+		return pglogrepl.ParseCreateReplicationSlot(conn.Exec(ctx, "CREATE_REPLICATION_SLOT "+dump.QuoteIdent(name)+" LOGICAL "+plugin+" (SNAPSHOT 'export', FAILOVER true)"))
+	}
+	return pglogrepl.CreateReplicationSlot(ctx, conn, dump.QuoteIdent(name), plugin, pglogrepl.CreateReplicationSlotOptions{
+		Temporary: options.Temporary, Mode: pglogrepl.LogicalReplication, SnapshotAction: "EXPORT_SNAPSHOT",
+	})
+}
+
+// majorOf is the server's major version, 0 if it does not say.
+func majorOf(conn *pgconn.PgConn) int {
+	version := conn.ParameterStatus("server_version")
+	end := strings.IndexFunc(version, func(r rune) bool { return r < '0' || r > '9' })
+	if end < 0 {
+		end = len(version)
+	}
+	major, err := strconv.Atoi(version[:end])
+	if err != nil {
+		return 0
+	}
+	return major
 }
 
 // serverSaid tells whether the command has failed on the server, which then has

@@ -272,3 +272,29 @@ func TestPublicationDropped(t *testing.T) {
 		}
 	})
 }
+
+// TestFailoverSlot asks for a slot that standbys may keep: it is one where the
+// server knows such slots, and an ordinary one before.
+func TestFailoverSlot(t *testing.T) {
+	t.Parallel()
+	for _, c := range []*pgtest.Cluster{pgtest.Shared(t, 0), pgtest.Shared(t, pgtest.Newer(t).Major)} {
+		d := c.CreateDatabase(t)
+		exporter, err := CreateSlot(t.Context(), server(d), slotName(d)+"_f", SlotOptions{Failover: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if made := exporter.Slot(); made.Snapshot == "" || made.ConsistentPoint == 0 {
+			t.Errorf("the slot is %+v", made)
+		}
+		exporter.Close(t.Context())
+		if pgtest.Value[int](t, d, "SELECT current_setting('server_version_num')::int") >= 170000 {
+			if !pgtest.Value[bool](t, d, "SELECT failover FROM pg_replication_slots WHERE slot_name = '"+slotName(d)+"_f'") {
+				t.Error("the slot is not kept by standbys")
+			}
+		}
+		d.Exec(t, "SELECT pg_drop_replication_slot('"+slotName(d)+"_f')")
+	}
+}
+
+// slotName is a name of its own for a database's slot.
+func slotName(d *pgtest.Database) string { return d.Name }
