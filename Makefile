@@ -13,12 +13,12 @@ GOLANGCI_LINT_VERSION := v2.15.0
 GOLANGCI_LINT         := $(CACHE)/bin/golangci-lint-$(GOLANGCI_LINT_VERSION)
 
 PKG          ?= ./...
-TEST_TIMEOUT ?= 15m
+TEST_TIMEOUT ?= 18m
 FUZZTIME     ?= 20s
 
 export PGDROVER_DRIVERS_DIR ?= $(CACHE)/drivers
 
-.PHONY: help build demo test lint vet fuzz bench deps test-deps pg-next drivers clean
+.PHONY: help build demo test test-long lint vet fuzz bench deps test-deps pg-next drivers clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -41,6 +41,9 @@ test: test-deps ## vet and all tests, with the race detector (PKG=./sync/... for
 	go test -race -timeout $(TEST_TIMEOUT) $(PKG) </dev/null || status=$$?; \
 	scripts/optional.sh; \
 	exit $$status
+
+test-long: ## test, with what takes minutes more
+	PGDROVER_LONG_TESTS=1 $(MAKE) --no-print-directory test TEST_TIMEOUT=60m
 
 lint: $(GOLANGCI_LINT) ## golangci-lint, with the import boundaries
 	$(GOLANGCI_LINT) run $(PKG)

@@ -273,6 +273,7 @@ func TestDataReplicaBehind(t *testing.T) {
 // TestDataReplicaGoes has standbys that go away: before rows are read from
 // them, and while they are.
 func TestDataReplicaGoes(t *testing.T) {
+	pgtest.Long(t)
 	t.Parallel()
 	t.Run("waited for", func(t *testing.T) {
 		t.Parallel()
@@ -334,6 +335,7 @@ func TestDataReplicaGoes(t *testing.T) {
 // TestDataReplicaGoesInJoin restarts the standby while one of two tables that
 // join is copied from it, and the other is already.
 func TestDataReplicaGoesInJoin(t *testing.T) {
+	pgtest.Long(t)
 	t.Parallel()
 	r := replicate(t, pgtest.Newer(t), 1)
 	source, destination, s := r.fresh(t, pairRows)

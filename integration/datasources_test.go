@@ -257,6 +257,7 @@ func TestDataFromShards(t *testing.T) {
 // TestDataFromShardsKilled kills data-sync while one shard of the source is
 // copied and the other is not, and while both stream.
 func TestDataFromShardsKilled(t *testing.T) {
+	pgtest.Long(t)
 	t.Parallel()
 	for _, while := range []string{"copying", "streaming"} {
 		t.Run(while, func(t *testing.T) {
@@ -298,6 +299,7 @@ func TestDataFromShardsKilled(t *testing.T) {
 // TestDataFromShardsReconnects loses the connection to one shard of the source
 // while it is copied, and while it streams.
 func TestDataFromShardsReconnects(t *testing.T) {
+	pgtest.Long(t)
 	t.Parallel()
 	sources, destinations, s := tenantSetup(t, 1, "")
 	way := sources[1].Cluster.Proxy(t)

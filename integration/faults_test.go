@@ -213,8 +213,9 @@ func TestConnectionCutAnywhere(t *testing.T) {
 				for n := int64(3000 + 500*i); n < 200_000; n = n * 9 / 4 {
 					fired := proxy.CutAfter(direction, n)
 					if state := attempt(t, m, phase); state != mirror.Finished {
+						// By the cut, as a rule; on a machine that is busy a connection may
+						// also not come about in time.
 						t.Logf("%s is %s after byte %d", phase, state, n)
-						<-fired // nothing else can have ended it
 						continue
 					}
 					select {

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
@@ -361,11 +363,46 @@ func (j *copyData) schemaPhase(ctx context.Context, phase dump.Phase, gate *sche
 		manager: j.manager, pair: j.pair, binary: j.binary, quoteAll: j.quoteAll, part: true, gate: gate,
 		req: SchemaSyncRequest{Phase: phase, Source: j.req.Source, Destination: j.req.Destination, Publication: j.req.Publication},
 	}
-	err := j.persist(ctx, func() error { return j.runPart(ctx, part) })
+	err := j.persist(ctx, func() error {
+		return j.besideOthers(ctx, func() error { return j.runPart(ctx, part) })
+	})
 	if phase == dump.PostData || err != nil {
 		err = errors.Join(err, j.endSchema(ctx, err))
 	}
 	return err
+}
+
+// besideOthers runs a phase again when it has collided with somebody who makes
+// the same objects: another mirror of the destination, as a rule. What is there
+// by then is looked at anew; if it is not the same, that is the error.
+func (j *copyData) besideOthers(ctx context.Context, run func() error) error {
+	for attempt := 1; ; attempt++ {
+		err := run()
+		if err == nil || ctx.Err() != nil || !collided(err) || attempt == mostCollisions {
+			return err
+		}
+		j.manager.log.Info("somebody else makes the same objects: the phase is planned anew", "task", j.journal.task, "attempt", attempt, "error", err)
+		if err := wait(ctx, time.Duration(attempt)*collisionDelay); err != nil {
+			return err
+		}
+	}
+}
+
+const (
+	mostCollisions = 20
+	collisionDelay = 200 * time.Millisecond
+)
+
+// collided tells whether an error means that somebody has made, or changed, the
+// same object at the same moment.
+func collided(err error) bool {
+	switch pgerror.Code(err) {
+	case "42P07", "42P06", "42710", "42723", "42701", "42P16", "23505", "40P01":
+		return true
+	case pgerror.InternalError:
+		return strings.Contains(err.Error(), "tuple concurrently updated") || strings.Contains(err.Error(), "tuple concurrently deleted")
+	}
+	return false
 }
 
 // persist does something that can be done again, as often as lost connections

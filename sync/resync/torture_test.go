@@ -13,6 +13,7 @@ import (
 // TestSwapTorture swaps every table of a schema that holds every kind of object
 // that pg_dump knows. Whatever is not refused must leave the schema as it was.
 func TestSwapTorture(t *testing.T) {
+	pgtest.Long(t)
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes a minute")
