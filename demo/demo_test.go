@@ -290,6 +290,9 @@ func TestSignals(t *testing.T) {
 		"terminal gone at load": {moments.loading, syscall.SIGHUP, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if c.moment != moments.stopped { // killed: nobody can clean up but the servers themselves
+				pgtest.Long(t)
+			}
 			t.Parallel()
 			dir := emptyDir(t)
 			command := exec.CommandContext(t.Context(), pgtest.Binary(t), "demo")

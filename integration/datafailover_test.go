@@ -72,6 +72,7 @@ func TestDataSourceFailsOver(t *testing.T) {
 // TestDataSourceFailsOverWithSlot has a slot that standbys keep (PostgreSQL 17):
 // the mirror goes on with the one that takes over, if it was not behind.
 func TestDataSourceFailsOverWithSlot(t *testing.T) {
+	pgtest.Long(t)
 	t.Parallel()
 	newest := pgtest.Newer(t)
 	if newest.Major < 17 {
@@ -132,6 +133,7 @@ func TestDataSourceFailsOverWithSlot(t *testing.T) {
 // TestDataDestinationFailsOver has a standby of the destination take over that
 // was behind: it lacks what the slot was told is there.
 func TestDataDestinationFailsOver(t *testing.T) {
+	pgtest.Long(t)
 	t.Parallel()
 	primary := pgtest.Start(t, pgtest.Options{})
 	standby := primary.Standby(t, pgcluster.StandbyOptions{})

@@ -231,6 +231,7 @@ func asked(tb testing.TB, standby *pgtest.Cluster, database string) {
 
 // TestDataReplicaBehind has a standby that lags behind when rows are to be read.
 func TestDataReplicaBehind(t *testing.T) {
+	pgtest.Long(t)
 	t.Parallel()
 	r := replicate(t, pgtest.Newer(t), 1)
 	source, destination, s := r.fresh(t, pairRows)
@@ -363,6 +364,7 @@ func TestDataReplicaGoesInJoin(t *testing.T) {
 // TestDataReplicaTooOld has a standby of a version that cannot decode: it is
 // left out, and said so.
 func TestDataReplicaTooOld(t *testing.T) {
+	pgtest.Long(t)
 	t.Parallel()
 	oldest := pgtest.Base(t)
 	if oldest.Major >= 16 {

@@ -336,6 +336,7 @@ func TestDataFromShardsReconnects(t *testing.T) {
 // is partitioned there: its partitions are published, the entry of
 // [[sharded_tables]] names the table.
 func TestDataFromShardsPartitions(t *testing.T) {
+	pgtest.Long(t)
 	t.Parallel()
 	const parted = `
 CREATE TABLE parted (tenant bigint, id int, PRIMARY KEY (tenant, id)) PARTITION BY RANGE (id);

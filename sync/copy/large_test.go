@@ -10,6 +10,7 @@ import (
 // TestHugeValue has rows of 100 MB. They are not collected. It is not parallel:
 // it looks at what this process allocates.
 func TestHugeValue(t *testing.T) {
+	pgtest.Long(t)
 	if testing.Short() {
 		t.Skip("it moves gigabytes")
 	}
@@ -30,6 +31,7 @@ func TestHugeValue(t *testing.T) {
 
 // TestVersions copies between major versions, both ways.
 func TestVersions(t *testing.T) {
+	pgtest.Long(t)
 	t.Parallel()
 	older, newer := pgtest.Shared(t, 0), pgtest.Shared(t, pgtest.Newer(t).Major)
 	for _, way := range [][2]*pgtest.Cluster{{older, newer}, {newer, older}, {newer, newer}} {

@@ -130,6 +130,9 @@ var caseTests = []caseTest{
 // Every case is met in both ways: by event triggers and by polls.
 func TestCases(t *testing.T) {
 	onMajors(t, func(t *testing.T, c *pgtest.Cluster) {
+		if c != pgtest.Shared(t, 0) {
+			pgtest.Long(t)
+		}
 		for _, way := range []string{"events", "poll"} {
 			t.Run(way, func(t *testing.T) {
 				t.Parallel()

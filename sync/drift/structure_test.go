@@ -61,8 +61,11 @@ type structureTest struct {
 // makes the difference go away.
 func TestStructure(t *testing.T) {
 	t.Parallel()
-	for _, inst := range pgtest.Majors(t) {
+	for i, inst := range pgtest.Majors(t) {
 		t.Run(fmt.Sprint(inst.Major), func(t *testing.T) {
+			if i > 0 {
+				pgtest.Long(t)
+			}
 			t.Parallel()
 			e := &structureTest{}
 			e.source, e.destination = open(t, pgtest.Shared(t, inst.Major).CreateDatabase(t)), open(t, pgtest.Shared(t, inst.Major).CreateDatabase(t))

@@ -199,8 +199,11 @@ func TestTypeRules(t *testing.T) {
 			t.Errorf("there is no rule %q", id)
 		}
 	}
-	for _, inst := range pgtest.Majors(t) {
+	for i, inst := range pgtest.Majors(t) {
 		t.Run(fmt.Sprint(inst.Major), func(t *testing.T) {
+			if i > 0 {
+				pgtest.Long(t)
+			}
 			t.Parallel()
 			e := newTypeTest(t, inst.Major)
 			for _, r := range allRules() {

@@ -176,6 +176,7 @@ CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$begin raise 'fired'; e
 // TestReconcileRandom compares with what it should come to: random rows in table
 // and stage, with unique values that move about.
 func TestReconcileRandom(t *testing.T) {
+	pgtest.Long(t)
 	t.Parallel()
 	d := newDatabase(t, 0, `CREATE TABLE t (a int, b text, u int UNIQUE, v text, PRIMARY KEY (b, a))`)
 	conn := d.open(t)
