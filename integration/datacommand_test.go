@@ -255,14 +255,13 @@ func TestDataCommands(t *testing.T) {
 	streamsAtLast(t, m)
 	arrived(t, m, source, destination)
 
-	// A restart of pgdrover stops it; the same command goes on.
+	// What ran is taken up again after a restart of pgdrover.
 	r.signal(t, syscall.SIGTERM)
 	if code := r.exitCode(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	changed(t, source, 3)
 	r = r.serveAgain(t)
-	r.rows(t, "COPY_DATA prod prod_new all_tables")
 	streamsAtLast(t, m)
 	arrived(t, m, source, destination)
 	same(t, m)
