@@ -37,12 +37,43 @@ type Lease struct {
 }
 
 // Acquire takes the lease of a mirror on conn, which the lease then owns. If
-// somebody else has it ok is false and conn is left to the caller.
+// somebody else has it ok is false and conn is left to the caller. A lease that
+// no unfinished task goes with is waited for a moment: its task has just ended,
+// or its session was cut and the server is about to notice.
 func Acquire(ctx context.Context, conn *pgx.Conn, mirrorID int32, open func(context.Context) (*pgx.Conn, error)) (l *Lease, ok bool, err error) {
-	if ok, err = tryLock(ctx, conn, mirrorID); err != nil || !ok {
+	if ok, err = tryLock(ctx, conn, mirrorID); err != nil {
 		return nil, false, err
 	}
+	if !ok {
+		if _, running, err := RunningTask(ctx, conn, mirrorID); err != nil || running {
+			return nil, false, err
+		}
+		if ok, err = awaitLock(ctx, conn, mirrorID); err != nil || !ok {
+			return nil, false, err
+		}
+	}
 	return &Lease{open: open, mirrorID: mirrorID}, true, nil
+}
+
+// leasePatience bounds the wait for a lease whose task has ended.
+const leasePatience = "10s"
+
+func awaitLock(ctx context.Context, conn *pgx.Conn, mirrorID int32) (ok bool, err error) {
+	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `SELECT set_config('lock_timeout', $1, true)`, leasePatience); err != nil {
+			return err
+		}
+		// A session's lock: it outlives the transaction.
+		_, err := tx.Exec(ctx, `SELECT pg_advisory_lock($1, $2)`, lockClass, mirrorID)
+		return err
+	})
+	switch {
+	case err == nil:
+		return true, nil
+	case pgerror.Code(err) == pgerror.LockNotAvailable:
+		return false, nil
+	}
+	return false, fmt.Errorf("take the mirror: %w", err)
 }
 
 func tryLock(ctx context.Context, conn *pgx.Conn, mirrorID int32) (ok bool, err error) {
