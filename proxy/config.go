@@ -88,6 +88,8 @@ type login struct {
 	readOnly bool          // a reader of the admin database
 	account  *auth.Account // nil if there is none
 
+	credentials auth.Credentials // for servers
+
 	// identity, if not empty, is the name in the client certificate that logs
 	// in without a password.
 	identity string

@@ -210,6 +210,7 @@ func (c *connection) handOver(l login) error {
 		ApplicationName: live.info.ApplicationName,
 		Parameters:      c.startup.Parameters,
 		ReadOnly:        l.readOnly,
+		Credentials:     l.credentials,
 		RemoteAddr:      c.guard.RemoteAddr(),
 		TLSVersion:      live.info.TLSVersion,
 		ConnectedAt:     c.since,

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/pgdrover/pgdrover/proxy/auth"
 )
 
 // SessionHandler serves the admin database to clients that are logged in.
@@ -40,9 +42,12 @@ type Session struct {
 	ApplicationName string            // printable ASCII, up to 63 bytes
 	Parameters      map[string]string // startup parameters but user and database, as sent
 	ReadOnly        bool              // may SHOW and nothing else
-	RemoteAddr      net.Addr
-	TLSVersion      string // "TLS 1.3"; "" without TLS
-	ConnectedAt     time.Time
+	// Credentials are what the user logs in at servers with: the configured
+	// ones, or what this login has shown. Zero in the admin database.
+	Credentials auth.Credentials
+	RemoteAddr  net.Addr
+	TLSVersion  string // "TLS 1.3"; "" without TLS
+	ConnectedAt time.Time
 
 	ProcessID     uint32
 	SecretKey     []byte // what cancels this session; a secret
