@@ -15,7 +15,7 @@ func TestMetricsPage(t *testing.T) {
 		"where the client asks for it, else in Prometheus's text format. Nobody is asked for a password; bind it where only the monitoring can reach it.\n" +
 		"`data-sync` and `schema-sync` serve none: their slots and tables are seen by a running pgdrover with the same configuration.\n\n" +
 		"Names have `general.openmetrics_namespace`, without one `" + metrics.DefaultNamespace + "`, and an underscore before them. Label `shard` is the source's shard.\n" +
-		"`slot_*`, `slots_orphaned` and `tables` are looked up every 15 seconds. The metrics `go_*` and `process_*` of the Go runtime and of the process are there too.\n\n")
+		"`slot_*`, `slots_orphaned` and `tables` are looked up every 15 seconds; `schema_status` and `schema_tables_blocked` are those of the newest comparison of the mirror's task. The metrics `go_*` and `process_*` of the Go runtime and of the process are there too.\n\n")
 	head(&out, "metric", "type", "labels", "meaning")
 	for _, m := range metrics.Describe() {
 		row(&out, code(m.Name), m.Type, code(strings.Join(m.Labels, ", ")), cell(m.Help))
@@ -43,6 +43,8 @@ const alerts = `
 | expression | meaning |
 |---|---|
 | ` + "`pgdrover_tables{state=\"stopped\"} > 0`" + ` | a table is left out: ` + "`SHOW MIRROR`" + ` tells why, and the way out |
+| ` + "`pgdrover_schema_tables_blocked > 0`" + ` for 5 minutes | tables are stopped because of their structure: ` + "`SHOW SCHEMA_DIFF`" + ` of the mirror tells the ways out |
+| ` + "`pgdrover_schema_status == 2`" + ` | a table goes on by an escape hatch: ` + "`SHOW MIRROR`" + ` tells by which, and what it has cost |
 | ` + "`pgdrover_slot_retained_bytes > 50e9`" + ` | a source keeps WAL for a slot: its disk fills |
 | ` + "`pgdrover_slot_lost == 1`" + ` | a slot was invalidated |
 | ` + "`pgdrover_slots_orphaned > 0`" + ` | a slot of nobody's: ` + "`SHOW REPLICATION_SLOTS`" + ` |

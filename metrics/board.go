@@ -17,6 +17,7 @@ type board struct {
 	mu     sync.Mutex
 	slots  []Slot
 	tables map[shardOf]map[string]int // by state
+	schema map[string][]SchemaStatus  // by mirror
 }
 
 type shardOf struct {
@@ -25,7 +26,7 @@ type shardOf struct {
 }
 
 func newBoard(namespace string) *board {
-	b := &board{descriptions: map[*definition]*prometheus.Desc{}, tables: map[shardOf]map[string]int{}}
+	b := &board{descriptions: map[*definition]*prometheus.Desc{}, tables: map[shardOf]map[string]int{}, schema: map[string][]SchemaStatus{}}
 	for _, d := range definitions {
 		if d.looked {
 			b.descriptions[d] = prometheus.NewDesc(prometheus.BuildFQName(namespace, "", d.name), d.help, d.labels, nil)
@@ -42,6 +43,16 @@ func (m *Metrics) Tables(mirror string, shard int, states map[string]int) {
 	m.board.mu.Lock()
 	defer m.board.mu.Unlock()
 	m.board.tables[shardOf{mirror, shard}] = maps.Clone(states)
+}
+
+// Schema is Data's.
+func (m *Metrics) Schema(mirror string, tables []SchemaStatus) {
+	if m == nil {
+		return
+	}
+	m.board.mu.Lock()
+	defer m.board.mu.Unlock()
+	m.board.schema[mirror] = slices.Clone(tables)
 }
 
 // Slots replaces what is known of slots: those that are gone have no metrics.
@@ -70,6 +81,7 @@ func (b *board) drop(mirror string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	maps.DeleteFunc(b.tables, func(at shardOf, _ map[string]int) bool { return at.mirror == mirror })
+	delete(b.schema, mirror)
 	b.slots = slices.DeleteFunc(slices.Clone(b.slots), func(s Slot) bool { return s.Mirror == mirror && mirror != "" })
 }
 
@@ -83,7 +95,7 @@ func (b *board) Describe(out chan<- *prometheus.Desc) {
 // Collect is prometheus.Collector's.
 func (b *board) Collect(out chan<- prometheus.Metric) {
 	b.mu.Lock()
-	slots, found := b.slots, maps.Clone(b.tables)
+	slots, found, compared := b.slots, maps.Clone(b.tables), maps.Clone(b.schema)
 	b.mu.Unlock()
 	send := func(d *definition, v float64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(b.descriptions[d], prometheus.GaugeValue, v, text(labels)...)
@@ -91,6 +103,18 @@ func (b *board) Collect(out chan<- prometheus.Metric) {
 	for at, states := range found {
 		for state, n := range states {
 			send(tables, float64(n), at.mirror, number(at.shard), state)
+		}
+	}
+	for mirror, statuses := range compared {
+		blocked := map[string]int{}
+		for _, s := range statuses {
+			send(schemaStatus, float64(s.Level), mirror, s.Schema, s.Table)
+			if s.Level == SchemaBlocked {
+				blocked[s.Reason]++
+			}
+		}
+		for reason, n := range blocked {
+			send(schemaBlocked, float64(n), mirror, reason)
 		}
 	}
 	orphans := map[string]int{}

@@ -34,6 +34,18 @@ type Data interface {
 	// Lag tells how far a stream is behind; nil is not known.
 	Lag(mirror string, shard int, bytes *int64, behind *time.Duration)
 
+	// Schema tells what the newest comparison of a mirror's tables has found; it
+	// replaces what was told before.
+	Schema(mirror string, tables []SchemaStatus)
+	// SchemaMismatch counts a difference that was not there before, SchemaDetect
+	// how old one that stops a table may have been when it was found.
+	SchemaMismatch(mirror, kind string)
+	SchemaDetect(mirror string, took time.Duration)
+	// SchemaRows counts rows that an escape hatch has let through.
+	SchemaRows(mirror, option string, n int64)
+	// SchemaValidation counts a comparison: "ok", "warn", "drift" or "failed".
+	SchemaValidation(mirror, result string)
+
 	// TaskStart and TaskEnd count tasks by the first word of what they are:
 	// "copy_data prod -> prod_new" is a copy_data.
 	TaskStart(what string)
@@ -51,6 +63,24 @@ type Group struct {
 	Exact                                 bool  // a part of it was applied again, row by row
 	Took                                  time.Duration
 	Lag                                   time.Duration // from the source's commit of its newest transaction; negative: not known
+}
+
+// SchemaLevel is how a table's structure compares with its source's.
+type SchemaLevel int
+
+// The levels, from the best.
+const (
+	SchemaEqual   SchemaLevel = iota // every row arrives
+	SchemaDiffers                    // likewise, something beside it will matter
+	SchemaAllowed                    // it goes on by an escape hatch
+	SchemaBlocked                    // it is stopped
+)
+
+// SchemaStatus is what a comparison has found of one table.
+type SchemaStatus struct {
+	Schema, Table string // on the source
+	Level         SchemaLevel
+	Reason        string // kind of the worst difference, of a table that is blocked
 }
 
 // Slot is a replication slot as a look at its server has found it.

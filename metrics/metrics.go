@@ -200,6 +200,26 @@ func (m *Metrics) Lag(mirror string, shard int, bytes *int64, behind *time.Durat
 	}
 }
 
+// SchemaMismatch is Data's.
+func (m *Metrics) SchemaMismatch(mirror, kind string) { m.add(schemaMismatches, 1, mirror, kind) }
+
+// SchemaRows is Data's.
+func (m *Metrics) SchemaRows(mirror, option string, n int64) {
+	m.add(schemaRowsAffected, n, mirror, option)
+}
+
+// SchemaValidation is Data's.
+func (m *Metrics) SchemaValidation(mirror, result string) {
+	m.add(schemaValidations, 1, mirror, result)
+}
+
+// SchemaDetect is Data's.
+func (m *Metrics) SchemaDetect(mirror string, took time.Duration) {
+	if m != nil {
+		m.observe(schemaDetect, took, text([]string{mirror})...)
+	}
+}
+
 // TaskStart is Data's.
 func (m *Metrics) TaskStart(what string) {
 	if m != nil {

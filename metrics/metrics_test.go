@@ -39,6 +39,11 @@ func tellAll(d Data, mirror string) {
 	d.ApplyGroup(mirror, 0, 2, Group{Transactions: 1, Exact: true, Took: 3 * time.Second, Lag: -1})
 	d.ApplyRetry(mirror, 0, 2)
 	d.TableStop(mirror, 0)
+	d.Schema(mirror, []SchemaStatus{{Schema: "public", Table: "a", Level: SchemaEqual}, {Schema: "public", Table: "b", Level: SchemaBlocked, Reason: "unsafe_cast"}})
+	d.SchemaMismatch(mirror, "unsafe_cast")
+	d.SchemaRows(mirror, "skip_columns", 12)
+	d.SchemaValidation(mirror, "drift")
+	d.SchemaDetect(mirror, 40*time.Second)
 	d.Lag(mirror, 0, &bytes, &behind)
 	d.TaskStart("copy_data prod -> prod_new")
 	d.TaskStart("schema_sync(pre) prod -> prod_new")
@@ -139,6 +144,14 @@ pgdrover_slot_retained_bytes{database="prod",mirror="a_to_b",shard="0",slot="pgd
 pgdrover_slot_safe_wal_bytes{database="prod",mirror="a_to_b",shard="0",slot="pgdrover_a"} 1.073741824e+09
 pgdrover_slots_orphaned{database="prod"} 1
 pgdrover_look_failures_total 1
+pgdrover_schema_detect_seconds_count{mirror="a_to_b"} 1
+pgdrover_schema_detect_seconds_sum{mirror="a_to_b"} 40
+pgdrover_schema_mismatches_total{kind="unsafe_cast",mirror="a_to_b"} 1
+pgdrover_schema_rows_affected_total{mirror="a_to_b",option="skip_columns"} 12
+pgdrover_schema_status{mirror="a_to_b",schema="public",table="a"} 0
+pgdrover_schema_status{mirror="a_to_b",schema="public",table="b"} 3
+pgdrover_schema_tables_blocked{mirror="a_to_b",reason="unsafe_cast"} 1
+pgdrover_schema_validations_total{mirror="a_to_b",result="drift"} 1
 pgdrover_stream_queue_bytes{mirror="a_to_b",shard="0"} 8
 pgdrover_stream_received_bytes_total{mirror="a_to_b",shard="0"} 5
 pgdrover_stream_reconnects_total{mirror="a_to_b",shard="0"} 1

@@ -30,8 +30,9 @@ var (
 // groupSeconds reach from a transaction of one row to a backlog's largest group
 // on a slow disk; lagSeconds from a round trip to an outage.
 var (
-	groupSeconds = []float64{.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 30}
-	lagSeconds   = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200}
+	groupSeconds  = []float64{.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 30}
+	detectSeconds = []float64{.1, .5, 1, 2, 5, 10, 30, 60, 120, 300, 1800}
+	lagSeconds    = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200}
 )
 
 // The metrics, in the order of the reference.
@@ -39,6 +40,7 @@ var definitions = []*definition{
 	copyRows, copyBytes, copyRanges, copyRetries, copyFailures, tables,
 	streamBytes, streamTransactions, streamSpilled, streamQueue, streamReconnects,
 	applyTransactions, applyRows, applyGroups, applyGroupSeconds, applyLagSeconds, applyRetries, tableStops,
+	schemaStatus, schemaBlocked, schemaMismatches, schemaRowsAffected, schemaValidations, schemaDetect,
 	lagBytes, lagTime,
 	slotRetained, slotSafe, slotActive, slotLost, slotOrphans,
 	lookFailures, tasksRunning, tasksEnded, errorsSeen, buildInfo,
@@ -70,6 +72,19 @@ var (
 	applyRetries = &definition{name: "apply_retries_total", kind: counter, labels: perDestination,
 		help: "Groups that were begun anew because the destination's connection was lost or refused them for a while."}
 	tableStops = &definition{name: "table_stops_total", kind: counter, labels: perShard, help: "Tables stopped because a change could not be applied."}
+
+	schemaStatus = &definition{name: "schema_status", kind: gauge, looked: true, labels: []string{"mirror", "schema", "table"},
+		help: "What the newest comparison of a table's structure with its source's has found: 0 every row arrives; 1 likewise, with differences that will matter; 2 it goes on by an escape hatch; 3 it is stopped."}
+	schemaBlocked = &definition{name: "schema_tables_blocked", kind: gauge, looked: true, labels: []string{"mirror", "reason"},
+		help: "Tables that are stopped because of their structure, by the kind of the worst difference."}
+	schemaMismatches = &definition{name: "schema_mismatches_total", kind: counter, labels: []string{"mirror", "kind"},
+		help: "Differences of structure that were found and not there at the comparison before, by their kind."}
+	schemaRowsAffected = &definition{name: "schema_rows_affected_total", kind: counter, labels: []string{"mirror", "option"},
+		help: "Rows that were written otherwise than they are on the source because of an escape hatch: skip_columns, allow_type_casts, preserve_columns, null_columns."}
+	schemaValidations = &definition{name: "schema_validations_total", kind: counter, labels: []string{"mirror", "result"},
+		help: "Comparisons of a mirror's tables: ok, warn, drift if one of them must not go on, or failed if they could not be made."}
+	schemaDetect = &definition{name: "schema_detect_seconds", kind: histogram, labels: []string{"mirror"}, buckets: detectSeconds,
+		help: "How old, at most, a difference that stops a table was when it was found: the time since the comparison that did not have it."}
 
 	lagBytes = &definition{name: "lag_bytes", kind: gauge, labels: perShard,
 		help: "WAL of the source that is not applied on every destination shard; absent while nothing streams."}
