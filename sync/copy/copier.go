@@ -34,8 +34,8 @@ type LSN = pglogrepl.LSN
 // the server was restarted. They have to be cleared and copied in a new one.
 var ErrSnapshotLost = errors.New("the snapshot in which rows are copied is gone")
 
-// ErrRewritten is the failure of a table that an ALTER TABLE has rewritten, or
-// that another has replaced, after the snapshot was taken: its rows cannot be
+// ErrRewritten is the failure of a table that has got a new file, or that another
+// has replaced, after the snapshot was taken: its rows cannot be trusted to be
 // seen in the snapshot any more. It has to be copied in a new one.
 var ErrRewritten = errors.New("the table was rewritten after the snapshot was taken")
 

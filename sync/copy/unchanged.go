@@ -2,7 +2,6 @@ package copy
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 	"strings"
 
@@ -11,57 +10,39 @@ import (
 	"github.com/pgdrover/pgdrover/sync/catalog"
 )
 
-// A snapshot does not see the rows that an ALTER TABLE has rewritten: their new
-// versions are not old enough, and the old ones are gone, without any error
-// (PostgreSQL's documentation, "Caveats" of concurrency control). The stream has
-// no changes for them either. So each range asks, while it still holds its lock,
-// whether the table has the file that it has in the snapshot.
+// A snapshot does not see what a table holds after TRUNCATE or an ALTER TABLE that
+// rewrites it: the new rows are not old enough, and the old ones are gone, without
+// any error (PostgreSQL's documentation, "Caveats" of concurrency control). Of an
+// ALTER TABLE the stream has nothing. A TRUNCATE is in it, but so may be changes
+// between the snapshot and the TRUNCATE, of rows that were not copied any more.
+// CLUSTER and VACUUM FULL keep what snapshots see, but move rows to other pages:
+// from a range that is still to come into one that was copied. Each of them gives
+// the table a new file, and which of them it was cannot be told. So each range
+// asks, while it still holds its lock, whether the table has the file that it has
+// in the snapshot.
 
 // checkUnchanged is a query for that: the first answer is about the file, the
 // second about whether the name still means this table.
 func checkUnchanged(r *catalog.Relation) string {
-	oid := strconv.FormatUint(uint64(r.OID), 10)
-	return "SELECT relfilenode = pg_catalog.pg_relation_filenode(oid), oid = pg_catalog.to_regclass(" + dump.QuoteLiteral(quote(r.Table)) + ") FROM pg_catalog.pg_class WHERE oid = " + oid
+	return "SELECT " + sameFile + ", oid = pg_catalog.to_regclass(" + dump.QuoteLiteral(quote(r.Table)) + ") FROM pg_catalog.pg_class WHERE oid = " + strconv.FormatUint(uint64(r.OID), 10)
 }
+
+// sameFile compares the file that the snapshot sees with that of now; a relation
+// without storage has 0.
+const sameFile = "relfilenode = coalesce(pg_catalog.pg_relation_filenode(oid), 0)"
 
 // checkRewritten takes the answer. A table that is not in the snapshot at all is
 // younger: all its rows are in the stream.
-func (w *worker) checkRewritten(ctx context.Context, r *Range, rows [][]string) error {
-	if len(rows) == 0 {
+func checkRewritten(r *Range, rows [][]string) error {
+	switch {
+	case len(rows) == 0:
 		return nil
-	}
-	if len(rows[0]) != 2 || rows[0][1] != "t" {
+	case len(rows[0]) != 2 || rows[0][1] != "t":
 		return rewritten(r, "another table has its name now")
-	}
-	if rows[0][0] == "t" {
-		return nil
-	}
-	// TRUNCATE, which is in the stream, CLUSTER and VACUUM FULL, which keep what
-	// snapshots see, give a table a new file too. They do not touch its columns.
-	before, err := w.from.exec(ctx, shape(r.Relation.OID))
-	if err != nil {
-		w.from.abandon(ctx)
-		return err
-	}
-	now, err := openSession(ctx, w.source.Server, sourceSetup)
-	if err != nil {
-		return &openError{err}
-	}
-	defer now.close()
-	after, err := now.exec(ctx, shape(r.Relation.OID))
-	if err != nil {
-		return err
-	}
-	if fmt.Sprint(before.rows) != fmt.Sprint(after.rows) {
-		return rewritten(r, "its columns, persistence or access method have changed")
+	case rows[0][0] != "t":
+		return rewritten(r, "TRUNCATE, ALTER TABLE, CLUSTER or VACUUM FULL has given it a new file")
 	}
 	return nil
-}
-
-// shape is a query for what changes with every rewriting ALTER TABLE.
-func shape(oid uint32) string {
-	return fmt.Sprintf(`SELECT c.relpersistence, c.relam, (SELECT pg_catalog.string_agg(a.attnum || ':' || a.xmin, ',' ORDER BY a.attnum)
-FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0) FROM pg_catalog.pg_class c WHERE c.oid = %d`, oid)
 }
 
 func rewritten(r *Range, why string) error {
@@ -70,8 +51,8 @@ func rewritten(r *Range, why string) error {
 }
 
 // leaveOutEmpty drops the ranges of relations that had no page when they were
-// looked at and still have none: then none of their rows can be in the
-// snapshot, however old it is. It is one query for all of them.
+// looked at and still have none, in the file that they have in the snapshot: then
+// none of their rows can be in it. It is one query for all of them.
 func (c *Copier) leaveOutEmpty(ctx context.Context) (first *session, err error) {
 	var oids []string
 	for _, t := range c.tables {
@@ -90,7 +71,7 @@ func (c *Copier) leaveOutEmpty(ctx context.Context) (first *session, err error) 
 		if err != nil {
 			return err
 		}
-		a, err := s.exec(ctx, "SELECT oid FROM pg_catalog.unnest('{"+strings.Join(oids, ",")+"}'::pg_catalog.oid[]) AS t (oid) WHERE pg_catalog.pg_relation_size(oid) IS DISTINCT FROM 0; "+rollbackToSavepoint)
+		a, err := s.exec(ctx, "SELECT oid FROM pg_catalog.unnest('{"+strings.Join(oids, ",")+"}'::pg_catalog.oid[]) AS t (oid) LEFT JOIN pg_catalog.pg_class USING (oid) WHERE pg_catalog.pg_relation_size(oid) IS DISTINCT FROM 0 OR NOT "+sameFile+"; "+rollbackToSavepoint)
 		if err != nil {
 			s.abandon(ctx)
 			return err

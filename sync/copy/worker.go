@@ -187,7 +187,7 @@ func (w *worker) attempt(ctx context.Context, j *job) error {
 	j.told = size{}
 	t.progress = progress
 	if err = t.run(ctx); err == nil {
-		if err = w.checkRewritten(ctx, j.r, t.answer.rows); err != nil {
+		if err = checkRewritten(j.r, t.answer.rows); err != nil {
 			w.rollBack(ctx, t)
 		} else {
 			err = w.commit(ctx, j, t)
