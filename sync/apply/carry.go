@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/pgdrover/pgdrover/pgerror"
 	"github.com/pgdrover/pgdrover/sync/stream"
@@ -24,8 +25,10 @@ type carrying struct {
 	places   *carriedPlaces
 	moving   map[*Target]map[string]*traveller // by the identity at this point of the transaction
 	shapes   map[uint32]*Target                // by OID of the relation
-	complete map[*stream.Change]stream.Tuple
+	complete map[int]stream.Tuple              // by the number of the change
 	fresh    []carried
+	held     int    // bytes that were read
+	wanted   wanted // of a transaction on disk: whose rows are followed; nil: all
 }
 
 // traveller is a row that a transaction changes.
@@ -43,10 +46,15 @@ type carried struct {
 	tuple  stream.Tuple
 }
 
-// carry completes all rows of a transaction in memory that move between shards
-// without their TOASTed values. It returns an unroutable for one it cannot
-// complete.
+// carry completes all rows of a transaction that move between shards without
+// their TOASTed values. It returns an unroutable for one it cannot complete.
 func (a *Applier) carry(ctx context.Context, it *item) error {
+	c := &carrying{a: a, item: it, stopped: a.stops.snapshot(), shapes: map[uint32]*Target{}}
+	if it.tx.Spool != nil {
+		if err := c.want(); err != nil || len(c.wanted) == 0 {
+			return err
+		}
+	}
 	b := &barrier{f: func(stream.LSN) error { return nil }, done: make(chan error, 1)}
 	if err := a.meet(b, 0); err != nil {
 		return err
@@ -55,15 +63,15 @@ func (a *Applier) carry(ctx context.Context, it *item) error {
 		return fmt.Errorf("wait for the shards: %w", err)
 	}
 	return a.persist(ctx, func(ctx context.Context) error {
-		c := &carrying{
-			a: a, item: it, stopped: a.stops.snapshot(), places: newCarriedPlaces(a, it.tx.FinalLSN), shapes: map[uint32]*Target{},
-			moving: map[*Target]map[string]*traveller{}, complete: map[*stream.Change]stream.Tuple{},
-		}
+		c.places, c.moving, c.complete, c.fresh = newCarriedPlaces(a, it.tx.FinalLSN), map[*Target]map[string]*traveller{}, map[int]stream.Tuple{}, nil
+		c.held = 0
 		defer c.places.close(ctx)
-		for i := range it.tx.Changes {
-			if err := c.change(ctx, i, &it.tx.Changes[i]); err != nil {
-				return err
-			}
+		number := -1
+		if err := it.tx.Each(func(ch *stream.Change) error {
+			number++
+			return c.change(ctx, number, ch)
+		}); err != nil {
+			return err
 		}
 		if err := c.places.keep(ctx, c.fresh); err != nil {
 			return err
@@ -116,6 +124,12 @@ func (c *carrying) change(ctx context.Context, number int, ch *stream.Change) er
 		if err != nil {
 			return err
 		}
+		if !c.wanted.follows(t, key) {
+			return nil
+		}
+		if c.wanted != nil {
+			ch = keep(ch)
+		}
 		rows[string(key)] = &traveller{known: ch.New}
 	case stream.Delete:
 		key, err := t.keyOf(ch.Old, nil)
@@ -130,15 +144,13 @@ func (c *carrying) change(ctx context.Context, number int, ch *stream.Change) er
 }
 
 func (c *carrying) update(ctx context.Context, number int, ch *stream.Change, t *Target, rows map[string]*traveller) error {
-	key, err := t.keyOf(ch.New, ch.Old)
-	if err != nil {
+	before, key, err := t.identities(ch)
+	if err != nil || !c.wanted.follows(t, before) && !c.wanted.follows(t, key) {
 		return err
 	}
-	before := key
-	if ch.Old != nil {
-		if before, err = t.keyOf(ch.Old, nil); err != nil {
-			return err
-		}
+	if c.wanted != nil { // the change is valid only now, the row until the end
+		ch = keep(ch)
+		before, key = slices.Clone(before), slices.Clone(key)
 	}
 	to, err := t.shardsOf(ch)
 	if err != nil {
@@ -152,7 +164,9 @@ func (c *carrying) update(ctx context.Context, number int, ch *stream.Change, t 
 	if rows[string(key)] != nil {
 		return c.cannot(ch, t, to, "two rows of the transaction have the same key for a moment")
 	}
-	rows[string(key)] = row
+	if c.wanted.follows(t, key) {
+		rows[string(key)] = row
+	}
 	if c.shapes[t.Source.OID] == nil {
 		c.shapes[t.Source.OID] = t
 	}
@@ -170,6 +184,15 @@ func (c *carrying) update(ctx context.Context, number int, ch *stream.Change, t 
 	return c.move(ctx, number, ch, t, to, row, image)
 }
 
+// identities are those of a row before and after an Update.
+func (t *Target) identities(ch *stream.Change) (before, after stream.Tuple, err error) {
+	if after, err = t.keyOf(ch.New, ch.Old); err != nil || ch.Old == nil {
+		return after, after, err
+	}
+	before, err = t.keyOf(ch.Old, nil)
+	return before, after, err
+}
+
 // learn takes over the values that a change gives.
 func (r *traveller) learn(image stream.Tuple) {
 	if r.known != nil {
@@ -182,7 +205,7 @@ func (r *traveller) learn(image stream.Tuple) {
 func (c *carrying) move(ctx context.Context, number int, ch *stream.Change, t *Target, to move, row *traveller, image stream.Tuple) error {
 	if c.places.has(to.after) { // it leaves the transaction out
 		row.learn(image)
-		c.complete[ch] = withNulls(image)
+		c.complete[number] = withNulls(image)
 		return nil
 	}
 	kept, err := c.places.find(ctx, to.after, number)
@@ -191,7 +214,7 @@ func (c *carrying) move(ctx context.Context, number int, ch *stream.Change, t *T
 	}
 	if kept != nil && countColumns(kept) == len(t.columns) {
 		row.known, row.read = kept, true
-		c.complete[ch] = kept
+		c.complete[number] = kept
 		return nil
 	}
 	row.learn(image)
@@ -206,7 +229,7 @@ func (c *carrying) move(ctx context.Context, number int, ch *stream.Change, t *T
 			return err
 		}
 	}
-	c.complete[ch] = row.known
+	c.complete[number] = row.known
 	if row.read {
 		c.fresh = append(c.fresh, carried{shard: to.after, change: number, tuple: row.known})
 	}
@@ -232,9 +255,16 @@ func (c *carrying) read(ctx context.Context, ch *stream.Change, t *Target, to mo
 		return &unroutable{target: t, change: ch, err: pgerror.New(limitExceeded, "a row of %s that moves from shard %d to shard %d has %d bytes", t, to.before, to.after, len(found)).
 			WithHint("On the source: ALTER TABLE %s REPLICA IDENTITY FULL;", t.quotedSource())}
 	}
+	if c.held += len(found); c.held > mostCarried {
+		return c.cannot(ch, t, to, fmt.Sprintf("the rows that move in the transaction have more than %d bytes", mostCarried))
+	}
 	row.known, row.read = found, true
 	return nil
 }
+
+// mostCarried bounds the memory for what is read in one transaction, but for one
+// row.
+const mostCarried = 256 << 20
 
 // largestCarried is what a bytea parameter can have, with room for the message.
 const largestCarried = 1<<30 - 64<<10

@@ -111,23 +111,43 @@ func TestMovedRowsAreCompleted(t *testing.T) {
 					updOld(r, old(0, 1), m.k(k[2]), m.id(1), same, same, m.d(7)),
 				}
 			}, []string{at(1, 2, "c", "d"), at(2, 1, "n", "m")}},
+			{"where another was for a moment", func(r *stream.Relation) []stream.Change {
+				return []stream.Change{
+					updOld(r, old(0, 1), row(0, 5, m.v("a"), m.b("b"))...), updOld(r, old(0, 5), row(0, 6, m.v("n"), m.b("m"))...),
+					updOld(r, old(1, 2), m.k(k[0]), m.id(5), same, same, m.d(7)),
+				}
+			}, []string{at(0, 5, "c", "d"), at(0, 6, "n", "m")}},
+			{"step by step into another's place", func(r *stream.Relation) []stream.Change {
+				return []stream.Change{
+					updOld(r, old(1, 2), row(1, 9, m.v("n"), m.b("m"))...), updOld(r, old(0, 1), m.k(k[0]), m.id(3), same, same, m.d(7)),
+					updOld(r, old(0, 3), m.k(k[0]), m.id(2), same, same, m.d(7)), updOld(r, old(0, 2), m.k(k[1]), m.id(2), same, same, m.d(7)),
+				}
+			}, []string{at(1, 2, "a", "b"), at(1, 9, "n", "m")}},
 		} {
-			t.Run(name+","+c.name, func(t *testing.T) {
-				t.Parallel()
-				s := sharded(t)
-				r := s.rel["moved"]
-				s.apply(s.clock.tx(ins(r, row(0, 1, m.v("a"), m.b("b"))...), ins(r, row(1, 2, m.v("c"), m.b("d"))...)), s.clock.tx(c.change(r)...))
-				s.wantNoStop()
-				s.wantMoved(c.want...)
-				s.wantCarried("0 0 0")
-			})
+			for _, spool := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s,%s,spool=%t", name, c.name, spool), func(t *testing.T) {
+					t.Parallel()
+					s := sharded(t)
+					r := s.rel["moved"]
+					tx := s.clock.tx(ins(r, row(0, 1, m.v("a"), m.b("b"))...), ins(r, row(1, 2, m.v("c"), m.b("d"))...))
+					move := s.clock.tx(c.change(r)...)
+					if spool {
+						s.opts.GroupRows = 2
+						move = onDisk(move)
+					}
+					s.apply(tx, move)
+					s.wantNoStop()
+					s.wantMoved(c.want...)
+					s.wantCarried("0 0 0")
+				})
+			}
 		}
 	}
 }
 
 // half applies a move of a row from shard 0 to shard 1 of which only shard 0
 // commits its part.
-func half(t *testing.T) (s *three, keys [3]int) {
+func half(t *testing.T, disk bool) (s *three, keys [3]int) {
 	t.Helper()
 	s, keys = sharded(t), keysOn(t)
 	r := s.rel["moved"]
@@ -140,6 +160,9 @@ func half(t *testing.T) (s *three, keys [3]int) {
 	a := apply.New(s.opts)
 	run := start(t, a, s.source)
 	move := s.clock.tx(updOld(r, []val{num(keys[0]), num(1), null, null, null}, num(keys[1]), num(1), same, same, same))
+	if disk {
+		move = onDisk(move)
+	}
 	// What comes behind must not be taken for the row of before.
 	s.source.add(move, s.clock.tx(ins(r, num(keys[0]), num(1), text("wrong"), text(`\x77726f6e67`), num(7))))
 	pgtest.Eventually(t, "shard 0 has applied both", func(context.Context) (bool, error) {
@@ -161,7 +184,16 @@ func half(t *testing.T) (s *three, keys [3]int) {
 // one has not inserted it.
 func TestMoveIsFinishedAfterCrash(t *testing.T) {
 	t.Parallel()
-	s, k := half(t)
+	for _, disk := range []bool{false, true} {
+		t.Run(fmt.Sprintf("spool=%t", disk), func(t *testing.T) {
+			t.Parallel()
+			finishMove(t, disk)
+		})
+	}
+}
+
+func finishMove(t *testing.T, disk bool) {
+	s, k := half(t, disk)
 	s.apply()
 	s.wantNoStop()
 	s.wantMoved(fmt.Sprintf("0: %d 1 wrong wrong 7", k[0]), fmt.Sprintf("1: %d 1 a b 7", k[1]))
@@ -176,7 +208,7 @@ func TestMoveIsFinishedAfterCrash(t *testing.T) {
 // TestLostMoveStopsTheTable: what was carried is gone, and the row too.
 func TestLostMoveStopsTheTable(t *testing.T) {
 	t.Parallel()
-	s, k := half(t)
+	s, k := half(t, false)
 	s.dbs[1].Exec(t, "DELETE FROM pgdrover.carried")
 	s.apply()
 	st, ok := s.tables.stop("moved")

@@ -88,11 +88,17 @@ func (a *Applier) put(ctx context.Context, tx *stream.Transaction) error {
 	it := &item{tx: tx}
 	it.holders.Store(int32(len(a.workers)))
 	it.targets = &resolution{resolver: a.resolver, shards: len(a.workers), finalLSN: tx.FinalLSN}
-	if !tx.Mark() && tx.Spool == nil {
-		if err := a.routeAll(ctx, it); err != nil {
-			tx.Release()
-			return err
-		}
+	var err error
+	switch {
+	case tx.Mark():
+	case tx.Spool == nil:
+		err = a.routeAll(ctx, it)
+	case tx.Lacking && len(a.workers) > 1:
+		err = a.completeSpooled(ctx, it)
+	}
+	if err != nil {
+		tx.Release()
+		return err
 	}
 	full := false
 	for _, w := range a.workers {
@@ -123,8 +129,10 @@ func (a *Applier) routeAll(ctx context.Context, it *item) error {
 			parts = make([][]*stream.Change, len(a.workers))
 		}
 		stopped := a.stops.snapshot()
+		number := -1
 		err := it.tx.Each(func(c *stream.Change) error {
-			return it.targets.route(c, stopped, func(to int, c *stream.Change) error {
+			number++
+			return it.targets.route(number, c, stopped, func(to int, c *stream.Change) error {
 				switch {
 				case single:
 				case to == everyShard:
@@ -151,6 +159,21 @@ func (a *Applier) routeAll(ctx context.Context, it *item) error {
 			}
 		}
 		// The table goes without this transaction, and the rest is routed again.
+		if err := a.stopUnroutable(ctx, u, it); err != nil {
+			return err
+		}
+	}
+}
+
+// completeSpooled completes the rows that move in a transaction on disk, whose
+// changes find their shards only when they are read there.
+func (a *Applier) completeSpooled(ctx context.Context, it *item) error {
+	for {
+		err := a.carry(ctx, it)
+		u, ok := asUnroutable(err)
+		if !ok {
+			return err
+		}
 		if err := a.stopUnroutable(ctx, u, it); err != nil {
 			return err
 		}

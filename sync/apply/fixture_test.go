@@ -345,6 +345,9 @@ func (s *spooled) Each(yield func(*stream.Change) error) error {
 				c.New[j] = 0xee
 			}
 		}
+		for j := range c.Old {
+			c.Old[j] = 0xee
+		}
 		if err != nil {
 			return err
 		}
@@ -357,6 +360,16 @@ func (s *spooled) Close() error { return nil }
 func (c *clock) spool(n int, make func(i int) stream.Change) *stream.Transaction {
 	tx := c.tx()
 	tx.Spool, tx.Rows = &spooled{n: n, make: make}, int64(n)
+	return tx
+}
+
+// onDisk makes a transaction as the reader leaves a large one.
+func onDisk(tx *stream.Transaction) *stream.Transaction {
+	changes := tx.Changes
+	for _, c := range changes {
+		tx.Lacking = tx.Lacking || c.Kind == stream.Update && c.Old != nil && c.New.Lacks()
+	}
+	tx.Changes, tx.Spool = nil, &spooled{n: len(changes), make: func(i int) stream.Change { return changes[i] }}
 	return tx
 }
 

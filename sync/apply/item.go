@@ -57,8 +57,10 @@ func (i *item) each(shard int, stopped []stopped, yield func(*stream.Change) err
 	}
 	i.reading.Lock()
 	defer i.reading.Unlock()
+	number := -1
 	return i.tx.Spool.Each(func(c *stream.Change) error {
-		return i.targets.route(c, stopped, func(to int, c *stream.Change) error {
+		number++
+		return i.targets.route(number, c, stopped, func(to int, c *stream.Change) error {
 			if to == shard || to == everyShard {
 				return yield(c)
 			}

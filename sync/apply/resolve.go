@@ -87,7 +87,7 @@ type resolution struct {
 	shards   int
 	finalLSN stream.LSN
 
-	completed map[*stream.Change]stream.Tuple // rows that move, by their change, of a transaction in memory
+	completed map[int]stream.Tuple // rows that move, by the number of their change in the transaction
 
 	last atomic.Pointer[resolved] // most changes are of the same relation as the one before
 	mu   sync.Mutex

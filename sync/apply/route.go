@@ -30,11 +30,11 @@ func keep(c *stream.Change) *stream.Change {
 	return &out
 }
 
-// route gives a change to the shards it belongs to. An UPDATE that moves a row
+// route gives a change, counted from 0 in its transaction, to the shards it belongs to. An UPDATE that moves a row
 // becomes a DELETE on one shard and an INSERT on another; these are new changes,
 // valid as long as the one they are made of. Changes that are left out are not
 // given, nor are those of tables in stopped.
-func (n *resolution) route(c *stream.Change, stopped []stopped, emit func(shard int, c *stream.Change) error) error {
+func (n *resolution) route(number int, c *stream.Change, stopped []stopped, emit func(shard int, c *stream.Change) error) error {
 	switch c.Kind {
 	case stream.Truncate:
 		for _, relation := range c.Truncated.Relations {
@@ -75,7 +75,7 @@ func (n *resolution) route(c *stream.Change, stopped []stopped, emit func(shard 
 		complete = !t.lacks(image)
 	}
 	if !complete {
-		if image = n.completed[c]; image == nil {
+		if image = n.completed[number]; image == nil {
 			return &unroutable{target: t, change: keep(c), err: incomplete(t, to), incomplete: true}
 		}
 	}

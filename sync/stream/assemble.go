@@ -208,7 +208,7 @@ func (a *assembler) begin(body []byte) error {
 	}
 	a.open, a.final, a.commitTime = true, final, at
 	u := &a.plain
-	u.xid, u.rows, u.bytes, u.held = xid, 0, 0, 0
+	u.xid, u.rows, u.bytes, u.held, u.lacking = xid, 0, 0, 0, false
 	u.start = u.memory.slab.used
 	u.memory.first, u.memory.blocks = a.block, 1
 	a.block.retain()
@@ -260,7 +260,7 @@ func (a *assembler) blank() *Transaction {
 func (a *assembler) transaction(u *unfinished, final, end LSN, at time.Time) *Transaction {
 	t := a.blank()
 	t.XID, t.FinalLSN, t.EndLSN, t.CommitTime = u.xid, final, end, at
-	t.Rows, t.Bytes, t.Received = u.rows, u.bytes, a.received
+	t.Rows, t.Bytes, t.Received, t.Lacking = u.rows, u.bytes, a.received, u.lacking
 	if u.spool != nil {
 		t.Spool = u.spool
 		t.queued = transactionOverhead + u.bytes

@@ -85,9 +85,12 @@ type Transaction struct {
 	Rows       int64    // changes of rows
 	Bytes      int64    // size of their tuples
 	Received   time.Time
-	release    func()
-	memory     memory // what the reader has lent to it
-	queued     int64  // what it counts against Options.QueueMemory
+	// Lacking tells that an Update may have given a row another identity and left
+	// out values of it.
+	Lacking bool
+	release func()
+	memory  memory // what the reader has lent to it
+	queued  int64  // what it counts against Options.QueueMemory
 }
 
 // Spool is a transaction on disk. It can be read any number of times, by one
@@ -164,6 +167,18 @@ func (t Tuple) Next() (format Format, value []byte, rest Tuple) {
 	}
 	n := binary.BigEndian.Uint32(t[1:5])
 	return format, t[5 : 5+n : 5+n], t[5+n:]
+}
+
+// Lacks tells whether a value is left out.
+func (t Tuple) Lacks() bool {
+	for len(t) > 0 {
+		format, _, rest := t.Next()
+		if format == Unchanged {
+			return true
+		}
+		t = rest
+	}
+	return false
 }
 
 // AppendValue appends a value to a tuple that is being built.

@@ -10,6 +10,7 @@ type unfinished struct {
 	scratch     Change // the change being decoded, when it goes to the file
 	rows, bytes int64
 	held        int64 // memory it takes, 0 in a file
+	lacking     bool  // see Transaction.Lacking
 
 	// Only of transactions that are streamed while in progress. Their tuples are
 	// copied: they come in pieces, and would hold whole blocks for a few.
@@ -79,6 +80,7 @@ func (u *unfinished) add(c *Change) (size int64, err error) {
 		size = int64(len(c.Logical.Prefix) + len(c.Logical.Content))
 	}
 	u.bytes += size
+	u.lacking = u.lacking || c.Kind == Update && c.Old != nil && c.New.Lacks()
 	if c.Kind != Message && c.Kind != Truncate {
 		u.rows++
 	}
