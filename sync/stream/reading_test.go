@@ -390,3 +390,43 @@ func TestNextCancelled(t *testing.T) {
 	d.Exec(t, "INSERT INTO t VALUES (1)")
 	next(t, r).Release()
 }
+
+// A transaction tells, wherever it is kept, that an UPDATE with another identity
+// leaves values out.
+func TestLacking(t *testing.T) {
+	t.Parallel()
+	d, slot := source(t, pgtest.Shared(t, 0), `CREATE TABLE t (i int PRIMARY KEY, n int, v text); ALTER TABLE t ALTER v SET STORAGE EXTERNAL`)
+	for sql, want := range map[string]bool{
+		"UPDATE t SET n = 1 WHERE i <= 100": false, "UPDATE t SET i = i + 1000, v = repeat('y', 5000) WHERE i <= 100": false,
+		"UPDATE t SET i = i + 1000 WHERE i <= 100": true,
+	} {
+		d.Exec(t, "TRUNCATE t; INSERT INTO t SELECT i, 0, repeat('x', 5000) FROM generate_series(1, 100) i")
+		d.Exec(t, sql)
+		for _, memory := range []int64{1 << 10, 1 << 30} {
+			o := options(t, d, slot)
+			o.SpillMemory = memory
+			r := openReader(t, o)
+			for {
+				tx := next(t, r)
+				var last Kind
+				must(t, tx.Each(func(c *Change) error { last = c.Kind; return nil }))
+				lacking, spooled, end := tx.Lacking, tx.Spool != nil, tx.EndLSN
+				tx.Release()
+				if last == Insert && lacking {
+					t.Error("an INSERT lacks values")
+				}
+				if last != Update {
+					continue
+				}
+				if lacking != want || spooled != (memory == 1<<10) {
+					t.Errorf("%s, memory %d: lacking %t, spooled %t", sql, memory, lacking, spooled)
+				}
+				if memory == 1<<30 {
+					r.Confirm(end)
+				}
+				break
+			}
+			must(t, r.Close())
+		}
+	}
+}
