@@ -121,7 +121,7 @@ func Main(m *testing.M, options ...goleak.Option) {
 // event to wait for. what completes "not after 1m0s: ".
 func Eventually(tb testing.TB, what string, condition func(ctx context.Context) (bool, error)) {
 	tb.Helper()
-	const most = time.Minute
+	const most = 2 * time.Minute
 	ctx, cancel := context.WithTimeout(tb.Context(), most)
 	defer cancel()
 	ticker := time.NewTicker(10 * time.Millisecond)
