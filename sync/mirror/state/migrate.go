@@ -174,6 +174,16 @@ CREATE TABLE pgdrover.events (
     error       jsonb,
     PRIMARY KEY (mirror_id, event_id)
 );
+`, `
+CREATE TABLE pgdrover.source_schema (
+    mirror_id integer NOT NULL REFERENCES pgdrover.mirrors ON DELETE CASCADE,
+    shard     integer NOT NULL,
+    kind      text NOT NULL,
+    oid       oid NOT NULL,
+    lsn       pg_lsn NOT NULL,
+    content   text,
+    PRIMARY KEY (mirror_id, shard, kind, oid, lsn)
+);
 `}
 
 // Install creates the schema pgdrover in the database behind conn, or brings an

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pgdrover/pgdrover/integration/pgtest"
@@ -574,5 +575,61 @@ func TestWanted(t *testing.T) {
 	}
 	if _, ok, err := FindMirror(t.Context(), conn, "none"); ok || err != nil {
 		t.Errorf("a mirror that is not there: %t, %v", ok, err)
+	}
+}
+
+// TestSourceObjects has versions of objects, of which a position chooses.
+func TestSourceObjects(t *testing.T) {
+	d := pgtest.Shared(t, 0).CreateDatabase(t)
+	conn := d.Connect(t)
+	if err := Install(t.Context(), conn); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Exec(t.Context(), `INSERT INTO pgdrover.mirrors (name, source, destination, publication) VALUES ('m', 'a', 'b', 'p')`); err != nil {
+		t.Fatal(err)
+	}
+	text := func(s string) *string { return &s }
+	put := func(objects ...SourceObject) {
+		t.Helper()
+		if err := PutSourceObjects(t.Context(), conn, 1, 0, objects); err != nil {
+			t.Fatal(err)
+		}
+	}
+	contents := func(at int) string {
+		t.Helper()
+		objects, err := SourceObjects(t.Context(), conn, 1, 0, pglogrepl.LSN(at))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out []string
+		for _, o := range objects {
+			if o.Kind == "table" {
+				out = append(out, fmt.Sprintf("%d=%s", o.OID, *o.Content))
+			}
+		}
+		return strings.Join(out, " ")
+	}
+	put(SourceObject{"memory", 0, 50, text("")}, SourceObject{"table", 1, 50, text("a")}, SourceObject{"table", 2, 50, text("b")})
+	put(SourceObject{"table", 1, 101, text("a2")}, SourceObject{"table", 2, 101, nil}, SourceObject{"table", 3, 102, text("c")})
+	for _, want := range []struct {
+		at   int
+		text string
+	}{{102, "1=a2 3=c"}, {101, "1=a2"}, {100, "1=a 2=b"}, {10, "1=a 2=b"}} {
+		if got := contents(want.at); got != want.text {
+			t.Errorf("at %d it is %q, want %q", want.at, got, want.text)
+		}
+	}
+	put(SourceObject{"table", 1, 101, text("a2")}, SourceObject{"table", 1, 110, text("a3")})
+	if err := PruneSourceObjects(t.Context(), conn, 1, 0, 105); err != nil {
+		t.Fatal(err)
+	}
+	if rows := d.Rows(t, `SELECT lsn FROM pgdrover.source_schema WHERE oid = 1 ORDER BY 1`); strings.Join(rows, " ") != "0/65 0/6E" {
+		t.Errorf("versions are left at %v", rows)
+	}
+	if err := Forget(t.Context(), conn, "m"); err != nil {
+		t.Fatal(err)
+	}
+	if rows := d.Rows(t, `SELECT nspname FROM pg_namespace WHERE nspname = 'pgdrover'`); len(rows) != 0 {
+		t.Error("the schema is left")
 	}
 }

@@ -136,9 +136,13 @@ func Forget(ctx context.Context, conn *pgx.Conn, name string) error {
 		if left {
 			return nil
 		}
-		// Everything in the schema is ours; what somebody else has put there keeps it.
-		if _, err := tx.Exec(ctx, `DROP TABLE pgdrover.events, pgdrover.carried, pgdrover.copied, pgdrover.progress, pgdrover.tables, pgdrover.streams, pgdrover.statements, pgdrover.subtasks, pgdrover.tasks, pgdrover.mirrors, pgdrover.version;
-DROP SCHEMA pgdrover`, pgx.QueryExecModeSimpleProtocol); err != nil {
+		// What SETUP SCHEMA or somebody else has put into the schema keeps it.
+		if _, err := tx.Exec(ctx, `DROP TABLE pgdrover.source_schema, pgdrover.events, pgdrover.carried, pgdrover.copied, pgdrover.progress, pgdrover.tables, pgdrover.streams, pgdrover.statements, pgdrover.subtasks, pgdrover.tasks, pgdrover.mirrors, pgdrover.version;
+DO $$BEGIN
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_depend WHERE refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND refobjid = 'pgdrover'::pg_catalog.regnamespace) THEN
+        DROP SCHEMA pgdrover;
+    END IF;
+END$$`, pgx.QueryExecModeSimpleProtocol); err != nil {
 			return fmt.Errorf("drop the schema pgdrover: %w", err)
 		}
 		return nil
