@@ -49,6 +49,13 @@ const (
 // PoolerMode is when a server connection goes back to its pool.
 type PoolerMode string
 
+// The values of pooler_mode.
+const (
+	ModeTransaction PoolerMode = "transaction" // at the end of each transaction
+	ModeSession     PoolerMode = "session"     // when the client leaves
+	ModeStatement   PoolerMode = "statement"   // after each statement; there are no transactions of several
+)
+
 // General is [general]. A nil pointer is a key that is off, or left to the
 // general setting of its kind; an empty string is a key that is not set.
 type General struct {
