@@ -31,7 +31,7 @@ func runAlterMirror(ctx context.Context, c *console, call call) (result, error) 
 	if err != nil && ctx.Err() != nil {
 		quoted := dump.QuoteIdent(name)
 		return result{}, pgerror.New(pgerror.QueryCanceled, "%w", err).
-			WithDetail("The settings may be recorded already, and the mirror's task be stopped and not started anew.").
+			WithDetail("Only the waiting was ended: settings that are recorded already are in force when the mirror's task was started anew, which goes on by itself.").
 			WithHint("SHOW MIRRORS; tells what it does. RESUME MIRROR %s; lets it go on.", quoted)
 	}
 	if err != nil {

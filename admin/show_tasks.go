@@ -16,7 +16,7 @@ var taskColumns = []Column{
 	{"id", Int8, "number of the task; NULL for a subtask, which belongs to the task above it"},
 	{"scope", Text, "root or subtask"},
 	{"type", Text, "what it does"},
-	{"status", Text, "pending, running, cancelling, finished, cancelled, interrupted, or failed with the error"},
+	{"status", Text, "pending, running, cancelling, restarting, finished, cancelled, interrupted, or failed with the error"},
 	{"inner_status", Text, "what it is doing now"},
 	{"started_at", Text, "UTC"},
 	{"updated_at", Text, "UTC; when the row last changed"},

@@ -12,17 +12,19 @@ import (
 	"github.com/pgdrover/pgdrover/admin"
 	"github.com/pgdrover/pgdrover/config"
 	"github.com/pgdrover/pgdrover/dump"
-	"github.com/pgdrover/pgdrover/pgerror"
 	"github.com/pgdrover/pgdrover/progress"
 	"github.com/pgdrover/pgdrover/sync/mirror"
 )
 
-// mirrorCommand has the twins of the commands for mirrors that need no process
-// which stays: what runs a mirror is the pgdrover that serves.
+// mirrorCommand has the twins of the commands for mirrors. What runs a mirror is
+// the pgdrover that serves: these record what is wanted, and see that it is taken
+// up.
 type mirrorCommand struct {
-	Create mirrorCreateCommand `cmd:"" help:"Record a mirror; RESUME MIRROR in the admin database starts it."`
-	Alter  mirrorAlterCommand  `cmd:"" help:"Change the settings of a mirror that does not run."`
+	Create mirrorCreateCommand `cmd:"" help:"Record a mirror; mirror resume starts it."`
+	Alter  mirrorAlterCommand  `cmd:"" help:"Change the settings of a mirror; if it runs, its task is started anew by the pgdrover that serves."`
 	Pause  mirrorPauseCommand  `cmd:"" help:"Let a mirror rest, and exit when its task has ended."`
+	Resume mirrorResumeCommand `cmd:"" help:"Let a mirror go on that rests, or begin that was created, and exit when a pgdrover that serves has taken it up: 0 taken up, 1 failed or refused, 3 nobody has."`
+	Retry  mirrorRetryCommand  `cmd:"" help:"Let a mirror go on that has failed, likewise."`
 	Drop   mirrorDropCommand   `cmd:"" help:"End a mirror: stop its task, drop its slots, forget its state."`
 	Log    mirrorLogCommand    `cmd:"" help:"Print what has happened to a mirror, newest first, and exit: 0 printed, 3 could not be read."`
 }
@@ -30,12 +32,13 @@ type mirrorCommand struct {
 // mirrorEngine is the part of mirror.Manager that the commands need.
 type mirrorEngine interface {
 	CreateMirror(ctx context.Context, definition config.Mirror) error
-	AlterMirror(ctx context.Context, name string, change func(*config.Mirror) error) (mirror.Started, error)
+	AskAlter(ctx context.Context, name string, change func(*config.Mirror) error) (mirror.Asked, error)
+	AskResume(ctx context.Context, name string) (mirror.Asked, error)
+	AskRetry(ctx context.Context, name string) (mirror.Asked, error)
+	AwaitStart(ctx context.Context, asked mirror.Asked) (mirror.TaskID, error)
 	Pause(ctx context.Context, name string) error
 	DropMirror(ctx context.Context, name string) (mirror.DropMirrorReport, error)
-	Mirrors(ctx context.Context) ([]mirror.MirrorRow, []*pgerror.Error, error)
 	MirrorLog(ctx context.Context, name string, filter mirror.LogFilter) ([]mirror.MirrorEvent, error)
-	Close(ctx context.Context) error
 }
 
 // mirrorTarget is what every command for mirrors has.
@@ -66,8 +69,17 @@ func (t mirrorTarget) told(io *streams, err error) error {
 
 // done tells what has become of the mirror: status for programs, text for people.
 func (t mirrorTarget) done(io *streams, status, text string) error {
+	return t.doneBy(io, 0, status, text)
+}
+
+// doneBy is done, with the task that works on the mirror now; 0 for none.
+func (t mirrorTarget) doneBy(io *streams, task mirror.TaskID, status, text string) error {
 	if t.JSON {
-		return json.NewEncoder(io.out).Encode(map[string]string{"mirror": t.Mirror, "status": status})
+		return json.NewEncoder(io.out).Encode(struct {
+			Mirror string        `json:"mirror"`
+			Status string        `json:"status"`
+			Task   mirror.TaskID `json:"task_id,omitempty"`
+		}{t.Mirror, status, task})
 	}
 	_, err := fmt.Fprintf(io.out, "mirror %s %s\n", dump.QuoteIdent(t.Mirror), text)
 	return err

@@ -37,5 +37,5 @@ func (m mirrorCreateCommand) create(ctx context.Context, engine mirrorEngine, cf
 	if err := engine.CreateMirror(ctx, definition); err != nil {
 		return err
 	}
-	return m.done(io, "created", "is created; in the admin database RESUME MIRROR "+dump.QuoteIdent(m.Mirror)+"; starts it")
+	return m.done(io, "created", "is created; pgdrover mirror resume, or in the admin database RESUME MIRROR "+dump.QuoteIdent(m.Mirror)+"; starts it")
 }

@@ -21,13 +21,13 @@ import (
 
 // stubMirrors keeps one mirror.
 type stubMirrors struct {
-	kept    config.Mirror
-	wanted  mirror.MirrorState
-	refuse  error // of every method
-	started mirror.Started
-	report  mirror.DropMirrorReport
-	filter  mirror.LogFilter
-	closed  bool
+	kept   config.Mirror
+	refuse error // of every method
+	asked  mirror.Asked
+	fails  error // instead of being taken up
+	nobody bool  // takes it up
+	report mirror.DropMirrorReport
+	filter mirror.LogFilter
 }
 
 func (s *stubMirrors) CreateMirror(_ context.Context, definition config.Mirror) error {
@@ -35,21 +35,34 @@ func (s *stubMirrors) CreateMirror(_ context.Context, definition config.Mirror) 
 	return s.refuse
 }
 
-func (s *stubMirrors) AlterMirror(_ context.Context, _ string, change func(*config.Mirror) error) (mirror.Started, error) {
+func (s *stubMirrors) AskAlter(_ context.Context, _ string, change func(*config.Mirror) error) (mirror.Asked, error) {
 	if err := change(&s.kept); err != nil {
-		return mirror.Started{}, err
+		return mirror.Asked{}, err
 	}
-	return s.started, s.refuse
+	return s.asked, s.refuse
+}
+
+func (s *stubMirrors) AskResume(context.Context, string) (mirror.Asked, error) {
+	return mirror.Asked{Mirror: "resume"}, s.refuse
+}
+
+func (s *stubMirrors) AskRetry(context.Context, string) (mirror.Asked, error) {
+	return mirror.Asked{Mirror: "retry"}, s.refuse
+}
+
+func (s *stubMirrors) AwaitStart(ctx context.Context, asked mirror.Asked) (mirror.TaskID, error) {
+	s.asked = asked
+	if s.nobody {
+		<-ctx.Done()
+		return 0, context.Cause(ctx)
+	}
+	return 7, s.fails
 }
 
 func (s *stubMirrors) Pause(context.Context, string) error { return s.refuse }
 
 func (s *stubMirrors) DropMirror(context.Context, string) (mirror.DropMirrorReport, error) {
 	return s.report, s.refuse
-}
-
-func (s *stubMirrors) Mirrors(context.Context) ([]mirror.MirrorRow, []*pgerror.Error, error) {
-	return []mirror.MirrorRow{{Name: "m", Wanted: s.wanted}, {Name: "other", Wanted: mirror.MirrorRunning}}, []*pgerror.Error{pgerror.New("01000", "odd")}, nil
 }
 
 func (s *stubMirrors) MirrorLog(_ context.Context, _ string, filter mirror.LogFilter) ([]mirror.MirrorEvent, error) {
@@ -62,11 +75,6 @@ func (s *stubMirrors) MirrorLog(_ context.Context, _ string, filter mirror.LogFi
 		},
 		{ID: 11, At: at, Level: "info", Kind: "mirror", Shard: -1, Message: "created"},
 	}, s.refuse
-}
-
-func (s *stubMirrors) Close(context.Context) error {
-	s.closed = true
-	return nil
 }
 
 // TestMirrorCommands is how each command ends, for every way that it can, and
@@ -88,7 +96,15 @@ func TestMirrorCommands(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		return mirrorAlterCommand{mirrorTarget: target}.alter(t.Context(), s, config.Default(), settings, io)
+		return mirrorAlterCommand{mirrorTarget: target, awaited: awaited{time.Minute}}.alter(t.Context(), s, config.Default(), settings, io)
+	}
+	resume := func(wait time.Duration) func(*stubMirrors, *streams) error {
+		return func(s *stubMirrors, io *streams) error {
+			return mirrorResumeCommand{target, awaited{wait}}.start(t.Context(), s, s.AskResume, io)
+		}
+	}
+	retry := func(s *stubMirrors, io *streams) error {
+		return mirrorResumeCommand{target, awaited{time.Minute}}.start(t.Context(), s, s.AskRetry, io)
 	}
 	pause := func(s *stubMirrors, io *streams) error { return mirrorPauseCommand{target}.pause(t.Context(), s, io) }
 	drop := func(s *stubMirrors, io *streams) error { return mirrorDropCommand{target}.drop(t.Context(), s, io) }
@@ -101,12 +117,19 @@ func TestMirrorCommands(t *testing.T) {
 		message string // of the error
 		out     string // a part of it
 	}{
-		{"create", create("workers = 4"), stubMirrors{}, 0, "", "mirror \"m\" is created; in the admin database RESUME MIRROR \"m\"; starts it\n"},
+		{"create", create("workers = 4"), stubMirrors{}, 0, "", "mirror \"m\" is created; pgdrover mirror resume, or in the admin database RESUME MIRROR \"m\"; starts it\n"},
 		{"create, refused", create("workers = 4"), stubMirrors{refuse: no}, 1, "not now", ""},
 		{"create, contradiction", create("TABLE a AS c, TABLE b AS c"), stubMirrors{}, 1, `the mapping contradicts itself: "public.a" and "public.b" both become "public.c"`, ""},
-		{"alter", alter, stubMirrors{wanted: mirror.MirrorPaused}, 0, "", "mirror \"m\" is altered\n"},
-		{"alter, running", alter, stubMirrors{wanted: mirror.MirrorRunning}, 1, `mirror "m" is running`, ""},
-		{"alter, started meanwhile", alter, stubMirrors{wanted: mirror.MirrorPaused, started: mirror.Started{Task: 7}}, 1, `mirror "m" was started meanwhile, and is stopped now`, ""},
+		{"alter", alter, stubMirrors{}, 0, "", "mirror \"m\" is altered\n"},
+		{"alter, running", alter, stubMirrors{asked: mirror.Asked{Restarts: true}}, 0, "", "mirror \"m\" is altered: task 7 works on it\n"},
+		{"alter, fails then", alter, stubMirrors{asked: mirror.Asked{Restarts: true}, fails: no}, 1, "not now", ""},
+		{"resume", resume(time.Minute), stubMirrors{}, 0, "", "mirror \"m\" runs: task 7 works on it\n"},
+		{"resume, refused", resume(time.Minute), stubMirrors{refuse: no}, 1, "not now", ""},
+		{"resume, fails", resume(time.Minute), stubMirrors{fails: no}, 1, "not now", ""},
+		{"resume, nobody there", resume(time.Nanosecond), stubMirrors{nobody: true}, 3, "", ""},
+		{"resume, without waiting", resume(0), stubMirrors{nobody: true}, 0, "", "mirror \"m\" is to run; a pgdrover that serves takes it up\n"},
+		{"retry", retry, stubMirrors{}, 0, "", "mirror \"m\" runs: task 7 works on it\n"},
+		{"retry, refused", retry, stubMirrors{refuse: no}, 1, "not now", ""},
 		{"alter, refused", alter, stubMirrors{refuse: no}, 1, "not now", ""},
 		{"pause", pause, stubMirrors{}, 0, "", "mirror \"m\" is paused\n"},
 		{"pause, refused", pause, stubMirrors{refuse: no}, 1, "not now", ""},
@@ -125,8 +148,8 @@ func TestMirrorCommands(t *testing.T) {
 			if code(err) != test.code || message != test.message || out.String() != test.out {
 				t.Errorf("exit code %d, %q, %q; want %d, %q, %q\n%s", code(err), message, out.String(), test.code, test.message, test.out, errs.String())
 			}
-			if test.engine.closed != (test.engine.started.Task != 0) {
-				t.Errorf("the engine was closed: %t", test.engine.closed)
+			if verb, _, _ := strings.Cut(test.name, ","); test.code == 0 && (verb == "resume" || verb == "retry") && test.engine.asked.Mirror != verb && !test.engine.nobody {
+				t.Errorf("asked is %q", test.engine.asked.Mirror)
 			}
 		})
 	}
@@ -228,6 +251,10 @@ func TestMirrorUsage(t *testing.T) {
 		{2, []string{"mirror", "alter", "m", "--set", "workers = 1", "--reset", "workers"}, "--set"},
 		{2, []string{"mirror", "alter", "m", "--reset", "workers = 1"}, "syntax error"},
 		{2, []string{"mirror", "pause"}, "mirror"},
+		{2, []string{"mirror", "resume"}, "mirror"},
+		{2, []string{"mirror", "retry", "m", "--timeout", "-1s"}, "--timeout"},
+		{1, []string{"mirror", "resume", "m"}, "m"},
+		{1, []string{"mirror", "retry", "m", "--json"}, "m"},
 		{2, []string{"mirror", "log", "m", "--level", "debug"}, "--level"},
 		{2, []string{"mirror", "log", "m", "--limit", "0"}, "--limit"},
 		{3, []string{"mirror", "log", "m"}, "m"},

@@ -59,6 +59,12 @@ func (t *Table) SameColumns() bool {
 	return t == nil || len(t.excluded)+len(t.renamed)+len(t.casts) == 0
 }
 
+// SameAs tells whether a table has the same columns at the destination by both
+// mappings.
+func (t *Table) SameAs(other *Table) bool {
+	return maps.Equal(t.excluded, other.excluded) && maps.Equal(t.renamed, other.renamed) && maps.Equal(t.casts, other.casts)
+}
+
 // Excludes tells whether the destination is without a column of the source.
 func (t *Table) Excludes(source string) bool { return t != nil && t.excluded[source] }
 

@@ -38,6 +38,7 @@ type copyData struct {
 	tables   *tableRegistry
 	router   *shard.Router    // which rows go to which shard of the destination
 	mapping  *mapping.Mapping // what is not the same there
+	remapped []remapped       // tables of which that has changed since they were copied
 	origin   *shard.Router    // which tables are spread over the shards of the source; nil if it has one
 	sources  []*sourceShard
 	wanted   chan struct{} // poked when a table wants to join
@@ -84,12 +85,18 @@ func (j *copyData) mirror() state.Mirror {
 }
 
 func (j *copyData) typeName() string {
-	verb := "copy_data"
+	verb := verbCopyData
 	if j.req.StreamOnly {
-		verb = "replication"
+		verb = verbReplicate
 	}
 	return fmt.Sprintf("%s %s -> %s", verb, j.req.Source, j.req.Destination)
 }
+
+// With these the type of a task begins that moves rows.
+const (
+	verbCopyData  = "copy_data"
+	verbReplicate = "replication"
+)
 
 func (j *copyData) subtasks() []state.Subtask {
 	var out []state.Subtask
@@ -179,6 +186,9 @@ func (j *copyData) prepare(ctx context.Context) (err error) {
 			return err
 		}
 		j.sources = append(j.sources, s)
+	}
+	if err := j.takeRemapped(ctx); err != nil {
+		return err
 	}
 	return j.takeResyncs(ctx)
 }

@@ -25,9 +25,14 @@ func (m *Manager) CreateMirror(ctx context.Context, definition config.Mirror) er
 	if err := notYet(definition); err != nil {
 		return err
 	}
-	text, err := json.Marshal(definition)
+	return m.createMirror(ctx, pair, recorded{Mirror: definition})
+}
+
+// createMirror records a mirror that may be.
+func (m *Manager) createMirror(ctx context.Context, pair *pair, definition recorded) error {
+	text, err := definition.text()
 	if err != nil {
-		return fmt.Errorf("write down the settings of mirror %q: %w", definition.Name, err)
+		return err
 	}
 	conn, err := connect.Open(ctx, pair.destination0, "create mirror")
 	if err != nil {
@@ -51,49 +56,11 @@ func (m *Manager) CreateMirror(ctx context.Context, definition config.Mirror) er
 		if err != nil {
 			return err
 		}
-		if err := state.SetDefinition(ctx, conn, row.ID, string(text)); err != nil {
+		if err := state.SetDefinition(ctx, conn, row.ID, text); err != nil {
 			return err
 		}
 		return state.AddEvents(ctx, conn, row.ID, happened("mirror", "created"))
 	})
-}
-
-// AlterMirror changes the settings of a mirror. Its task, if one runs, is
-// started anew with them.
-func (m *Manager) AlterMirror(ctx context.Context, name string, change func(*config.Mirror) error) (Started, error) {
-	kept, err := m.findMirror(ctx, name)
-	if err != nil {
-		return Started{}, err
-	}
-	definition, err := kept.definition()
-	if err != nil {
-		return Started{}, err
-	}
-	if err := change(&definition); err != nil {
-		return Started{}, err
-	}
-	if err := notYet(definition); err != nil {
-		return Started{}, err
-	}
-	text, err := json.Marshal(definition)
-	if err != nil {
-		return Started{}, fmt.Errorf("write down the settings of mirror %q: %w", name, err)
-	}
-	if err := m.recordMirror(ctx, kept, func(ctx context.Context, conn *pgx.Conn) error {
-		if err := state.SetDefinition(ctx, conn, kept.row.ID, string(text)); err != nil {
-			return err
-		}
-		return state.AddEvents(ctx, conn, kept.row.ID, happened("mirror", "settings changed"))
-	}); err != nil {
-		return Started{}, err
-	}
-	if !kept.runs || MirrorState(kept.row.Wanted) != MirrorRunning {
-		return Started{}, nil
-	}
-	if err := m.stopAndWait(ctx, TaskID(kept.task.ID)); err != nil {
-		return Started{}, err
-	}
-	return m.CopyData(ctx, kept.request())
 }
 
 // Pause lets a mirror rest: its task ends after the transaction that is being
@@ -170,19 +137,6 @@ func (m *Manager) recordMirror(ctx context.Context, kept keptMirror, write func(
 		return err
 	}
 	return pgx.BeginFunc(ctx, conn, func(pgx.Tx) error { return write(ctx, conn) })
-}
-
-// definition is what a mirror is: as it was created, else with the defaults.
-func (k keptMirror) definition() (config.Mirror, error) {
-	out := config.NewMirror(k.row.Source, k.row.Destination, k.row.Publication)
-	out.Name = k.row.Name
-	if k.row.Definition == "" {
-		return out, nil
-	}
-	if err := json.Unmarshal([]byte(k.row.Definition), &out); err != nil {
-		return out, fmt.Errorf("read the settings of mirror %q: %w", k.row.Name, err)
-	}
-	return out, nil
 }
 
 // request is the command that takes a mirror up: the last one, else COPY_DATA.

@@ -44,6 +44,7 @@ type Manager struct {
 	running    map[TaskID]context.CancelCauseFunc
 	mirrors    map[TaskID]string // of the tasks that run
 	supervises bool              // see Supervise
+	pokes      chan struct{}     // pokes Supervise: there is a mirror to take up
 	last       TaskID
 }
 
@@ -58,7 +59,7 @@ func NewManager(opts Options) *Manager {
 	}
 	return &Manager{
 		config: opts.Config, log: opts.Logger, metrics: opts.Metrics, running: map[TaskID]context.CancelCauseFunc{}, mirrors: map[TaskID]string{},
-		runner: fmt.Sprintf("pgdrover %s on %s, process %d", opts.Version, host, os.Getpid()),
+		pokes: make(chan struct{}, 1), runner: fmt.Sprintf("pgdrover %s on %s, process %d", opts.Version, host, os.Getpid()),
 	}
 }
 
@@ -162,6 +163,8 @@ func (m *Manager) recordEnd(ctx context.Context, conn *pgx.Conn, id TaskID, job 
 	switch {
 	case to == Failed:
 		next = mirrorFails
+	case errors.Is(failure, state.ErrRestartAsked):
+		return nil // whoever has asked starts it, or else who looks for mirrors to take up
 	case to == Interrupted && (again || errors.Is(failure, state.ErrLeaseLost)):
 		return nil // it is taken up again
 	}
@@ -241,6 +244,9 @@ func (m *Manager) launch(ctx context.Context, id TaskID, lease *state.Lease, lis
 		delete(m.running, id)
 		delete(m.mirrors, id)
 		m.mu.Unlock()
+		if errors.Is(context.Cause(ctx), state.ErrRestartAsked) {
+			m.lookNow()
+		}
 	})
 	return nil
 }
@@ -258,8 +264,8 @@ func (m *Manager) end(ctx context.Context, id TaskID, job job, err error) {
 	to, failure := outcome(ctx, err)
 	journal := job.record()
 	journal.flush(ctx)
-	write := journal.write(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		_, err := state.SetTask(ctx, conn, int64(id), string(to), from(to), failure, true)
+	write := journal.write(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+		to, failure, err = recordOutcome(ctx, conn, id, to, failure)
 		return err
 	})
 	told := journal.write(ctx, func(ctx context.Context, conn *pgx.Conn) error { return m.recordEnd(ctx, conn, id, job, to, failure) })
@@ -281,14 +287,41 @@ func (m *Manager) end(ctx context.Context, id TaskID, job job, err error) {
 	}
 }
 
+// recordOutcome records how a task has ended, and gives that: a task that was to
+// be started anew, and that STOP_TASK has met since, was stopped.
+func recordOutcome(ctx context.Context, conn *pgx.Conn, id TaskID, to TaskState, failure *pgerror.Error) (TaskState, *pgerror.Error, error) {
+	if errors.Is(failure, state.ErrRestartAsked) {
+		ok, err := state.SetTask(ctx, conn, int64(id), string(to), []string{string(Restarting)}, failure, true)
+		if err != nil || ok {
+			return to, failure, err
+		}
+		instead := stopped(state.ErrStopAsked)
+		if ok, err = state.SetTask(ctx, conn, int64(id), string(to), []string{string(Cancelling)}, instead, true); ok {
+			failure = instead
+		}
+		return to, failure, err
+	}
+	_, err := state.SetTask(ctx, conn, int64(id), string(to), from(to), failure, true)
+	return to, failure, err
+}
+
+// stopped is the error of a task that was asked to end.
+func stopped(cause error) *pgerror.Error {
+	if errors.Is(cause, state.ErrRestartAsked) {
+		return pgerror.New(pgerror.QueryCanceled, "%w", cause).WithHint("the mirror's settings were changed: SHOW TASKS; tells the task that goes on with them")
+	}
+	return pgerror.New(pgerror.QueryCanceled, "%w", cause).WithHint("run the same command again: it goes on with what is missing")
+}
+
 // outcome is the state, and the error to show, with which a task ends.
 func outcome(ctx context.Context, err error) (TaskState, *pgerror.Error) {
 	switch {
 	case err == nil:
 		return Finished, nil
 	case errors.Is(context.Cause(ctx), state.ErrStopAsked):
-		return Cancelled, pgerror.New(pgerror.QueryCanceled, "%w", state.ErrStopAsked).
-			WithHint("run the same command again: it goes on with what is missing")
+		return Cancelled, stopped(state.ErrStopAsked)
+	case errors.Is(context.Cause(ctx), state.ErrRestartAsked):
+		return Cancelled, stopped(state.ErrRestartAsked)
 	case errors.Is(context.Cause(ctx), ErrShutdown):
 		return Interrupted, pgerror.New(pgerror.AdminShutdown, "%w", ErrShutdown).
 			WithHint("run the same command again: it goes on with what is missing")

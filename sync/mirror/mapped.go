@@ -15,9 +15,9 @@ import (
 	"github.com/pgdrover/pgdrover/sync/shard"
 )
 
-// settle finds the settings of the job's mirror, which may be recorded, and
-// makes of them what the work goes by.
-func (j *copyData) settle(ctx context.Context) error {
+// settle finds the settings of the job's mirror, which may be recorded, unless
+// they are given, and makes of them what the work goes by.
+func (j *copyData) settle(ctx context.Context, given *config.Mirror) error {
 	definition := config.NewMirror(j.req.Source, j.req.Destination, j.req.Publication)
 	definition.Name = j.pair.mirror
 	err := at(ctx, j.pair.destination0, func(ctx context.Context, conn *pgx.Conn, server config.Server) error {
@@ -25,11 +25,15 @@ func (j *copyData) settle(ctx context.Context) error {
 		if err != nil || !ok {
 			return err
 		}
-		definition, err = keptMirror{server: server, row: row}.definition()
+		kept, err := keptMirror{server: server, row: row}.recorded()
+		definition, j.remapped = kept.Mirror, kept.Remapped
 		return err
 	})
 	if err != nil {
 		return err
+	}
+	if given != nil {
+		definition = *given
 	}
 	mapped, problem := mapping.New(j.config, definition)
 	if problem != nil {

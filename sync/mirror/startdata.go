@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/pgdrover/pgdrover/config"
 	"github.com/pgdrover/pgdrover/dump"
 	"github.com/pgdrover/pgdrover/pgerror"
 	"github.com/pgdrover/pgdrover/sync/catalog"
@@ -19,21 +20,35 @@ import (
 // that forbid the work are its error, and nothing was changed; the others are
 // warnings. The task then runs on its own, whatever becomes of ctx.
 func (m *Manager) CopyData(ctx context.Context, req CopyDataRequest) (Started, error) {
+	work, warnings, err := m.checkedCopy(ctx, req, nil)
+	if err != nil {
+		return Started{Warnings: warnings}, err
+	}
+	id, err := m.begin(ctx, work.pair, work)
+	if err != nil {
+		return Started{}, err
+	}
+	return Started{Task: id, Warnings: warnings, Slots: work.slotNames()}, nil
+}
+
+// checkedCopy prepares the work of a COPY_DATA or REPLICATE, and checks both
+// sides. The settings are those that are recorded, or given.
+func (m *Manager) checkedCopy(ctx context.Context, req CopyDataRequest, given *config.Mirror) (*copyData, []*pgerror.Error, error) {
 	cfg := m.config()
 	pair, err := resolve(cfg, req.Source, req.Destination)
 	if err != nil {
-		return Started{}, err
+		return nil, nil, err
 	}
 	if req.Mirror != "" {
 		pair.mirror = req.Mirror
 	}
 	router, err := shard.NewRouter(cfg, req.Destination, len(pair.destination))
 	if err != nil {
-		return Started{}, err
+		return nil, nil, err
 	}
 	work := &copyData{manager: m, pair: pair, req: req, router: router, config: cfg}
-	if err := work.settle(ctx); err != nil {
-		return Started{}, err
+	if err := work.settle(ctx, given); err != nil {
+		return nil, nil, err
 	}
 	found := pair.preflight(SchemaSyncRequest{Phase: dump.PreData, Source: req.Source, Destination: req.Destination, Publication: req.Publication}).Run(ctx)
 	if len(found.Errors) == 0 {
@@ -43,17 +58,13 @@ func (m *Manager) CopyData(ctx context.Context, req CopyDataRequest) (Started, e
 		found.Warnings = nil // the errors say it, and more strictly
 	}
 	if err := context.Cause(ctx); err != nil {
-		return Started{}, err
+		return nil, nil, err
 	}
 	if err := refuse(found.Errors); err != nil {
-		return Started{Warnings: found.Warnings}, err
+		return nil, found.Warnings, err
 	}
 	work.binary, work.quoteAll = found.Binary, found.MajorsDiffer
-	id, err := m.begin(ctx, pair, work)
-	if err != nil {
-		return Started{}, err
-	}
-	return Started{Task: id, Warnings: found.Warnings, Slots: work.slotNames()}, nil
+	return work, found.Warnings, nil
 }
 
 // slotNames are the names of the slots that the task uses, or will make.

@@ -46,7 +46,16 @@ func (m *Manager) Supervise(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+		case <-m.pokes:
 		}
+	}
+}
+
+// lookNow lets Supervise look for mirrors to take up without waiting.
+func (m *Manager) lookNow() {
+	select {
+	case m.pokes <- struct{}{}:
+	default:
 	}
 }
 
@@ -119,7 +128,10 @@ func (m *Manager) takeUp(ctx context.Context, kept keptMirror, attempts map[stri
 		e.Level, e.Error = "error", pgerror.From(err)
 		return state.AddEvents(ctx, conn, kept.row.ID, e)
 	})
-	if err != nil && !errors.Is(err, state.ErrMirrorChanged) {
+	switch {
+	case err == nil:
+		delete(attempts, name) // it is taken up at once when somebody has asked to try again
+	case !errors.Is(err, state.ErrMirrorChanged):
 		m.log.Warn("the mirror's failure could not be recorded", "mirror", name, "error", err)
 	}
 }

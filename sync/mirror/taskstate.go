@@ -10,6 +10,7 @@ const (
 	Pending     TaskState = "pending"     // recorded, not started
 	Running     TaskState = "running"     //
 	Cancelling  TaskState = "cancelling"  // STOP_TASK was asked; statements in flight are being ended
+	Restarting  TaskState = "restarting"  // it is being ended, to be started anew with other settings
 	Finished    TaskState = "finished"    // every statement done, existed, or failed and ignored
 	Failed      TaskState = "failed"      // ended by an error
 	Cancelled   TaskState = "cancelled"   // ended by STOP_TASK or SHUTDOWN
@@ -19,13 +20,14 @@ const (
 // taskTransitions is the table of what may follow what.
 var taskTransitions = map[TaskState][]TaskState{
 	Pending:    {Running, Cancelled, Failed, Interrupted},
-	Running:    {Cancelling, Finished, Failed, Cancelled, Interrupted},
+	Running:    {Cancelling, Restarting, Finished, Failed, Cancelled, Interrupted},
 	Cancelling: {Cancelled, Finished, Failed, Interrupted},
+	Restarting: {Cancelling, Finished, Failed, Cancelled, Interrupted},
 }
 
 // TaskStates lists every state, in the order a task can pass them.
 func TaskStates() []TaskState {
-	return []TaskState{Pending, Running, Cancelling, Finished, Failed, Cancelled, Interrupted}
+	return []TaskState{Pending, Running, Restarting, Cancelling, Finished, Failed, Cancelled, Interrupted}
 }
 
 // Ended tells whether no other state can follow.

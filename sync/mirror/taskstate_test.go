@@ -8,16 +8,17 @@ import (
 
 func TestTaskStates(t *testing.T) {
 	t.Parallel()
-	// What may follow what, a row for each state: pending, running, cancelling,
-	// finished, failed, cancelled, interrupted.
+	// What may follow what, a row for each state: pending, running, restarting,
+	// cancelling, finished, failed, cancelled, interrupted.
 	allowed := map[TaskState]string{
-		Pending:     ".X..XXX",
-		Running:     "..XXXXX",
-		Cancelling:  "...XXXX",
-		Finished:    ".......",
-		Failed:      ".......",
-		Cancelled:   ".......",
-		Interrupted: ".......",
+		Pending:     ".X...XXX",
+		Running:     "..XXXXXX",
+		Restarting:  "...XXXXX",
+		Cancelling:  "....XXXX",
+		Finished:    "........",
+		Failed:      "........",
+		Cancelled:   "........",
+		Interrupted: "........",
 	}
 	states := TaskStates()
 	if len(states) != len(allowed) {

@@ -23,6 +23,9 @@ const channel = "pgdrover"
 // ErrStopAsked is the cause with which a task ends after STOP_TASK.
 var ErrStopAsked = errors.New("stopped by STOP_TASK")
 
+// ErrRestartAsked is the cause with which a task ends that is to be started anew.
+var ErrRestartAsked = errors.New("stopped to be started anew")
+
 // ErrLeaseLost is the cause with which a task ends when another process took
 // its mirror while the connection to the destination was broken.
 var ErrLeaseLost = errors.New("the mirror was taken by another process")
@@ -123,16 +126,25 @@ func (l *Lease) listen(ctx context.Context, conn *pgx.Conn, task int64, stop con
 	}
 	// A stop that was asked for between the task's start and LISTEN.
 	var state string
-	if err := conn.QueryRow(ctx, `SELECT state FROM pgdrover.tasks WHERE task_id = $1`, task).Scan(&state); err == nil && state == "cancelling" {
-		stop(ErrStopAsked)
+	if err := conn.QueryRow(ctx, `SELECT state FROM pgdrover.tasks WHERE task_id = $1`, task).Scan(&state); err == nil {
+		switch state {
+		case "cancelling":
+			stop(ErrStopAsked)
+		case "restarting":
+			stop(ErrRestartAsked)
+		}
 	}
 	for {
 		notification, err := conn.WaitForNotification(ctx)
 		if err != nil {
 			return err
 		}
-		if verb, id := parsePayload(notification.Payload); verb == "stop" && id == task {
+		switch verb, id := parsePayload(notification.Payload); {
+		case id != task:
+		case verb == "stop":
 			stop(ErrStopAsked)
+		case verb == "restart":
+			stop(ErrRestartAsked)
 		}
 	}
 }

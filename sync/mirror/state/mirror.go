@@ -55,6 +55,19 @@ func SetDefinition(ctx context.Context, conn *pgx.Conn, mirrorID int32, definiti
 	return nil
 }
 
+// ChangeDefinition records other settings of a mirror in the place of those that
+// were; ErrMirrorChanged if they are not the same any more.
+func ChangeDefinition(ctx context.Context, conn *pgx.Conn, mirrorID int32, from, to string) error {
+	tag, err := conn.Exec(ctx, `UPDATE pgdrover.mirrors SET definition = $3 WHERE mirror_id = $1 AND definition = $2`, mirrorID, from, to)
+	if err != nil {
+		return fmt.Errorf("record the mirror's settings: %w", err)
+	}
+	if tag.RowsAffected() == 0 {
+		return ErrMirrorChanged
+	}
+	return nil
+}
+
 // SetRequest records by which command rows and changes come.
 func SetRequest(ctx context.Context, conn *pgx.Conn, mirrorID int32, request string) error {
 	if _, err := conn.Exec(ctx, `UPDATE pgdrover.mirrors SET request = $2 WHERE mirror_id = $1`, mirrorID, request); err != nil {

@@ -59,7 +59,7 @@ func StartTask(ctx context.Context, conn *pgx.Conn, mirrorID int32, taskType, ru
 		for _, table := range []string{"tasks", "subtasks"} {
 			if _, err := tx.Exec(ctx, `
 UPDATE pgdrover.`+table+` SET state = 'interrupted', finished_at = updated_at
-WHERE state IN ('pending', 'running', 'cancelling')
+WHERE state IN ('pending', 'running', 'cancelling', 'restarting')
   AND task_id IN (SELECT task_id FROM pgdrover.tasks WHERE mirror_id = $1)`, mirrorID); err != nil {
 				return err
 			}
@@ -158,6 +158,13 @@ func AskStop(ctx context.Context, conn *pgx.Conn, id int64) error {
 	return notify(ctx, conn, "stop", id)
 }
 
+// AskRestart asks the runner of a task, whatever process it is, to end it so
+// that it can be started anew. It must have been recorded as restarting: who
+// does not hear it finds it there.
+func AskRestart(ctx context.Context, conn *pgx.Conn, id int64) error {
+	return notify(ctx, conn, "restart", id)
+}
+
 // Tasks reads tasks, the newest first: the one with this id, or all for 0.
 func Tasks(ctx context.Context, conn *pgx.Conn, id int64) ([]Task, error) {
 	rows, err := conn.Query(ctx, `
@@ -248,7 +255,7 @@ func FindTask(ctx context.Context, conn *pgx.Conn, id int64) (t Task, ok bool, e
 func RunningTask(ctx context.Context, conn *pgx.Conn, mirrorID int32) (t Task, ok bool, err error) {
 	var id int64
 	err = conn.QueryRow(ctx, `
-SELECT task_id FROM pgdrover.tasks WHERE mirror_id = $1 AND state IN ('pending', 'running', 'cancelling')
+SELECT task_id FROM pgdrover.tasks WHERE mirror_id = $1 AND state IN ('pending', 'running', 'cancelling', 'restarting')
 ORDER BY task_id DESC LIMIT 1`, mirrorID).Scan(&id)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return t, false, nil
