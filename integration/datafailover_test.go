@@ -78,11 +78,8 @@ func TestDataSourceFailsOverWithSlot(t *testing.T) {
 	if newest.Major < 17 {
 		t.Skipf("%s has no failover slots", newest)
 	}
-	for _, behind := range []bool{false, true} {
-		name := "caught up"
-		if behind {
-			name = "behind"
-		}
+	for _, name := range []string{"caught up", "behind", "behind and has written on"} {
+		behind := name != "caught up"
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			primary := pgtest.Start(t, pgtest.Options{Installation: newest})
@@ -114,11 +111,16 @@ func TestDataSourceFailsOverWithSlot(t *testing.T) {
 			failOver(t, primary, standby)
 			stopTask(t, m, id)
 			promoted := standby.Database(source.Name)
+			detail := "Its log ends at"
+			if name == "behind and has written on" {
+				promoted.Exec(t, "SELECT pg_logical_emit_message(true, 'filler', repeat('x', 1000000)) FROM generate_series(1, 60)")
+				detail = "which has left timeline 1 at"
+			}
 			moved := between(promoted, destination)
 			moved.general, moved.extra = quick, pgDump(t, primary)
 			m = moved.manager(t)
 			if behind {
-				e := breaks(t, m, copyData(t, m, copyRequest()), pgerror.ObjectNotInPrerequisiteState, "has lost transactions that are on the destination")
+				e := breaks(t, m, copyData(t, m, copyRequest()), pgerror.ObjectNotInPrerequisiteState, "has lost transactions that are on the destination", detail)
 				begunAnew(t, m, e, promoted, destination)
 				return
 			}

@@ -44,6 +44,9 @@ type pipeline struct {
 // runs it, and closes it.
 func (p *pipeline) start(ctx context.Context) error {
 	start, err := p.position(ctx)
+	if err == nil && p.only == nil { // a part's slot is of this run
+		err = p.sameHistory(ctx, start)
+	}
 	if err != nil {
 		return err
 	}

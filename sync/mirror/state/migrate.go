@@ -184,6 +184,8 @@ CREATE TABLE pgdrover.source_schema (
     content   text,
     PRIMARY KEY (mirror_id, shard, kind, oid, lsn)
 );
+`, `
+ALTER TABLE pgdrover.streams ADD COLUMN timeline integer NOT NULL DEFAULT 0;
 `}
 
 // Install creates the schema pgdrover in the database behind conn, or brings an

@@ -22,6 +22,7 @@ type Stream struct {
 	Slot                  string
 	Made                  bool          // the slot is ours: DROP MIRROR drops it
 	SystemID              string        // of the source cluster on which the slot is
+	Timeline              int32         // of the source, when the stream was last begun; 0: not known
 	ConsistentLSN         pglogrepl.LSN // the slot gives every transaction that commits from here on; 0 while it is being made
 	ReceivedLSN           pglogrepl.LSN
 	AppliedLSN            pglogrepl.LSN
@@ -42,7 +43,7 @@ type Stream struct {
 func PlanStream(ctx context.Context, conn *pgx.Conn, s Stream) error {
 	_, err := conn.Exec(ctx, `
 INSERT INTO pgdrover.streams (mirror_id, shard, slot, made, system_id) VALUES ($1, $2, $3, $4, $5)
-ON CONFLICT (mirror_id, shard) DO UPDATE SET slot = excluded.slot, made = excluded.made, system_id = excluded.system_id, consistent_lsn = NULL`,
+ON CONFLICT (mirror_id, shard) DO UPDATE SET slot = excluded.slot, made = excluded.made, system_id = excluded.system_id, timeline = 0, consistent_lsn = NULL`,
 		s.MirrorID, s.Shard, s.Slot, s.Made, s.SystemID)
 	if err != nil {
 		return fmt.Errorf("record the slot %q: %w", s.Slot, err)
@@ -57,6 +58,15 @@ func SetConsistent(ctx context.Context, conn *pgx.Conn, mirrorID int32, shard in
 		mirrorID, shard, at)
 	if err != nil {
 		return fmt.Errorf("record the slot's consistent point: %w", err)
+	}
+	return nil
+}
+
+// SetTimeline records on which timeline of the source a stream is.
+func SetTimeline(ctx context.Context, conn *pgx.Conn, mirrorID int32, shard int, timeline int32) error {
+	_, err := conn.Exec(ctx, `UPDATE pgdrover.streams SET timeline = $3 WHERE mirror_id = $1 AND shard = $2`, mirrorID, shard, timeline)
+	if err != nil {
+		return fmt.Errorf("record the source's timeline: %w", err)
 	}
 	return nil
 }
@@ -80,7 +90,7 @@ WHERE mirror_id = $1 AND shard = $2`,
 // Streams gives the streams of one mirror, or of all if mirrorID is 0.
 func Streams(ctx context.Context, conn *pgx.Conn, mirrorID int32) ([]Stream, error) {
 	rows, err := conn.Query(ctx, `
-SELECT s.mirror_id, m.name, m.source, m.destination, s.shard, s.slot, s.made, s.system_id, coalesce(s.consistent_lsn, '0/0'),
+SELECT s.mirror_id, m.name, m.source, m.destination, s.shard, s.slot, s.made, s.system_id, s.timeline, coalesce(s.consistent_lsn, '0/0'),
        coalesce(s.received_lsn, '0/0'), coalesce(s.applied_lsn, '0/0'), coalesce(s.confirmed_lsn, '0/0'), coalesce(s.server_lsn, '0/0'),
        s.lag_seconds, s.transactions, s.rows, s.transactions_per_second, s.rows_per_second, s.binary_values, s.last_commit, s.error::text, s.updated_at
 FROM pgdrover.streams s JOIN pgdrover.mirrors m USING (mirror_id)
@@ -91,7 +101,7 @@ ORDER BY m.name, s.shard`, mirrorID)
 	}
 	out, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (s Stream, err error) {
 		var failure *string
-		err = row.Scan(&s.MirrorID, &s.Mirror, &s.Source, &s.Destination, &s.Shard, &s.Slot, &s.Made, &s.SystemID, &s.ConsistentLSN,
+		err = row.Scan(&s.MirrorID, &s.Mirror, &s.Source, &s.Destination, &s.Shard, &s.Slot, &s.Made, &s.SystemID, &s.Timeline, &s.ConsistentLSN,
 			&s.ReceivedLSN, &s.AppliedLSN, &s.ConfirmedLSN, &s.ServerLSN,
 			&s.LagSeconds, &s.Transactions, &s.Rows, &s.TransactionsPerSecond, &s.RowsPerSecond, &s.Binary, &s.LastCommit, &failure, &s.UpdatedAt)
 		s.Error = decodeError(failure)
