@@ -44,12 +44,13 @@ func (c *connection) prove(l login) error {
 	if l.place != placeNowhere && certifies(clientCertificate(c.tlsState), l.identity) {
 		return nil
 	}
-	return c.server.authenticator.Login(c.backend, auth.Request{
+	_, err := c.server.authenticator.Login(c.backend, auth.Request{
 		Method:       c.settings.method,
 		User:         c.startup.User,
 		Account:      l.account,
 		Confidential: c.tlsState != nil || c.address.IsLoopback(),
 	})
+	return err
 }
 
 // admitSession refuses what a user who is logged in cannot have.

@@ -4,6 +4,7 @@ import (
 	"crypto/subtle"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"slices"
 )
@@ -19,6 +20,7 @@ type Credentials struct {
 	passwords []string
 	md5       md5Hash     // "" if there is none
 	keys      *ClientKeys // nil if there are none
+	derived   *keyCache   // of passwords
 }
 
 // ClientKeys are what is left of a password when a client has proved with SCRAM
@@ -34,7 +36,7 @@ type ClientKeys struct {
 // NewCredentials makes credentials of plain passwords, the likeliest first.
 // Empty ones are left out.
 func NewCredentials(passwords ...string) Credentials {
-	var c Credentials
+	c := Credentials{derived: &keyCache{keys: make(map[string]ClientKeys)}}
 	for _, p := range passwords {
 		if p != "" && !slices.Contains(c.passwords, p) {
 			c.passwords = append(c.passwords, p)
@@ -78,17 +80,30 @@ func (k *ClientKeys) equal(l *ClientKeys) bool {
 		subtle.ConstantTimeCompare(k.Client[:], l.Client[:])&subtle.ConstantTimeCompare(k.Server[:], l.Server[:]) == 1
 }
 
-// Attempts is how many connections it may take until a server has seen each of
-// the passwords; at least 1.
-func (c Credentials) Attempts() int { return max(1, len(c.passwords)) }
-
-// Attempt gives the credentials of one connection: those with the i-th password
-// alone, from 0 to Attempts.
-func (c Credentials) Attempt(i int) Credentials {
-	if len(c.passwords) > 1 {
-		c.passwords = c.passwords[i : i+1]
+// Each gives the credentials of one connection after the other: those with one
+// of the passwords alone, that which was right last first.
+func (c Credentials) Each() iter.Seq[Credentials] {
+	return func(yield func(Credentials) bool) {
+		if len(c.passwords) < 2 {
+			yield(c)
+			return
+		}
+		first := c.derived.preferred(c.passwords)
+		for i := range c.passwords {
+			one := c
+			one.passwords = []string{c.passwords[(first+i)%len(c.passwords)]}
+			if !yield(one) {
+				return
+			}
+		}
 	}
-	return c
+}
+
+// Accepted tells that a server has accepted these credentials, which Each gave.
+func (c Credentials) Accepted() {
+	if len(c.passwords) == 1 {
+		c.derived.prefer(c.passwords[0])
+	}
 }
 
 // Format hides everything, whatever the verb.

@@ -1,6 +1,8 @@
-// Package auth logs clients in: SCRAM-SHA-256, md5, clear text and trust, from
-// plain passwords or stored hashes, and limits failed logins. It speaks through
-// a pgproto3.Backend and starts no goroutine.
+// Package auth is authentication in both directions. It logs clients in:
+// SCRAM-SHA-256 with and without channel binding, md5, clear text and trust, from
+// plain passwords or stored hashes, and limits failed logins (Authenticator,
+// Limiter). And it answers servers that ask for the same (Responder,
+// Credentials). It starts no goroutine.
 //
 // A client cannot tell an unknown user from a wrong password: both go through
 // the same exchange and end in the same error.
@@ -14,6 +16,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 
@@ -65,29 +68,43 @@ type Request struct {
 	// Confidential tells that nobody else can read the connection: TLS or the
 	// same machine.
 	Confidential bool
+	// EndPoint is EndPoint of the certificate that the client was shown; nil
+	// without TLS. With it channel binding is offered.
+	EndPoint []byte
 }
 
-// Login runs the exchange over b. Nil means that the client proved who it is;
-// AuthenticationOk has not been sent, but may lie behind unflushed messages.
+// Login runs the exchange over b. A nil error means that the client proved who
+// it is; AuthenticationOk has not been sent, but may lie behind unflushed
+// messages. The credentials are what it has shown, for servers: keys, a password
+// or an md5 hash, or none with Trust.
 //
 // A *pgerror.Error is to be sent to the client; errors.Is with ErrWrongPassword,
 // ErrUnknownUser or ErrNoPassword tells why a login failed. Other errors are
 // those of the connection. The caller bounds the length of messages
 // (SetMaxBodyLen) and the time.
-func (a *Authenticator) Login(b *pgproto3.Backend, r Request) error {
+func (a *Authenticator) Login(b *pgproto3.Backend, r Request) (Credentials, error) {
 	account := r.Account
 	if account == nil {
 		// An account without secrets goes all the way and matches nothing.
 		account = &Account{user: r.User, salt: a.mockSalt(r.User), iterations: DefaultIterations}
 	}
-	err := a.exchange(b, r, account)
-	if !errors.Is(err, ErrWrongPassword) {
-		return err
+	shown, err := a.exchange(b, r, account)
+	if errors.Is(err, ErrWrongPassword) {
+		err = Refusal(r.User, r.whyFailed())
 	}
+	if err != nil {
+		return Credentials{}, err
+	}
+	return shown, nil
+}
+
+// Refusal is what a client is told whose login failed, whatever the reason,
+// which is for the log: ErrWrongPassword, ErrUnknownUser or ErrNoPassword.
+func Refusal(user string, reason error) *pgerror.Error {
 	return &pgerror.Error{
 		Code:    pgerror.InvalidPassword,
-		Message: fmt.Sprintf("password authentication failed for user \"%s\"", r.User),
-		Cause:   r.whyFailed(),
+		Message: fmt.Sprintf("password authentication failed for user \"%s\"", user),
+		Cause:   reason,
 	}
 }
 
@@ -102,60 +119,65 @@ func (r Request) whyFailed() error {
 	return ErrWrongPassword
 }
 
-func (a *Authenticator) exchange(b *pgproto3.Backend, r Request, account *Account) error {
+func (a *Authenticator) exchange(b *pgproto3.Backend, r Request, account *Account) (Credentials, error) {
 	switch r.Method {
 	case Trust:
 		if r.Account == nil {
-			return ErrWrongPassword
+			return Credentials{}, ErrWrongPassword
 		}
-		return nil
+		return Credentials{}, nil
 	case Scram:
-		return a.scram(b, account)
+		return a.scram(b, r, account)
 	case MD5:
 		if !account.hasMD5() && account.hasScram() {
-			return a.scram(b, account)
+			return a.scram(b, r, account)
 		}
 		return a.md5(b, account)
 	case Plain:
 		if !r.Confidential {
-			return pgerror.New(pgerror.InvalidAuthorization, "clear text passwords are refused on this connection").
+			return Credentials{}, pgerror.New(pgerror.InvalidAuthorization, "clear text passwords are refused on this connection").
 				WithDetail("general.auth_type is \"plain\" and the connection is not encrypted.").
 				WithHint("Connect with sslmode=require, or set general.auth_type = \"scram\".")
 		}
 		return a.plain(b, account)
 	}
-	return pgerror.New(pgerror.InternalError, "unknown authentication method %q", r.Method)
+	return Credentials{}, pgerror.New(pgerror.InternalError, "unknown authentication method %q", r.Method)
 }
 
-func (a *Authenticator) scram(b *pgproto3.Backend, account *Account) error {
-	if err := ask(b, pgproto3.AuthTypeSASL, &pgproto3.AuthenticationSASL{AuthMechanisms: []string{ScramSHA256}}); err != nil {
-		return err
+func (a *Authenticator) scram(b *pgproto3.Backend, r Request, account *Account) (Credentials, error) {
+	mechanisms := []string{ScramSHA256}
+	if r.EndPoint != nil {
+		mechanisms = []string{ScramSHA256Plus, ScramSHA256}
+	}
+	if err := ask(b, pgproto3.AuthTypeSASL, &pgproto3.AuthenticationSASL{AuthMechanisms: mechanisms}); err != nil {
+		return Credentials{}, err
 	}
 	initial, err := receive[*pgproto3.SASLInitialResponse](b)
 	if err != nil {
-		return err
+		return Credentials{}, err
 	}
-	if initial.AuthMechanism != ScramSHA256 {
-		return pgerror.New(pgerror.ProtocolViolation, "client selected an invalid SASL authentication mechanism")
+	if !slices.Contains(mechanisms, initial.AuthMechanism) {
+		return Credentials{}, pgerror.New(pgerror.ProtocolViolation, "client selected an invalid SASL authentication mechanism")
 	}
-	x := newScramExchange(account.salt, account.iterations, a.candidates(account))
+	binding := bindingOffer{endPoint: r.EndPoint, chosen: initial.AuthMechanism == ScramSHA256Plus}
+	x := newScramExchange(account.salt, account.iterations, a.candidates(account), binding)
 	serverFirst, err := x.First(initial.Data)
 	if err != nil {
-		return err
+		return Credentials{}, err
 	}
 	if err := ask(b, pgproto3.AuthTypeSASLContinue, &pgproto3.AuthenticationSASLContinue{Data: serverFirst}); err != nil {
-		return err
+		return Credentials{}, err
 	}
 	response, err := receive[*pgproto3.SASLResponse](b)
 	if err != nil {
-		return err
+		return Credentials{}, err
 	}
-	serverFinal, err := x.Final(response.Data)
+	serverFinal, keys, err := x.Final(response.Data)
 	if err != nil {
-		return err
+		return Credentials{}, err
 	}
 	b.Send(&pgproto3.AuthenticationSASLFinal{Data: serverFinal})
-	return nil
+	return Credentials{}.WithClientKeys(keys), nil
 }
 
 // candidates are the keys of the account or, if it has none, keys that no
@@ -171,42 +193,52 @@ func (a *Authenticator) candidates(account *Account) func() []Keys {
 	}
 }
 
-func (a *Authenticator) md5(b *pgproto3.Backend, account *Account) error {
+func (a *Authenticator) md5(b *pgproto3.Backend, account *Account) (Credentials, error) {
 	var salt [4]byte
 	rand.Read(salt[:])
 	if err := ask(b, pgproto3.AuthTypeMD5Password, &pgproto3.AuthenticationMD5Password{Salt: salt}); err != nil {
-		return err
+		return Credentials{}, err
 	}
 	message, err := receive[*pgproto3.PasswordMessage](b)
 	if err != nil {
-		return err
+		return Credentials{}, err
 	}
-	err = ErrWrongPassword
+	shown, err := Credentials{}, ErrWrongPassword
 	for _, hash := range account.md5Hashes() {
 		if hash.answers(salt, message.Password) {
-			err = nil // the others are tried too
+			shown, err = Credentials{md5: hash}, nil // the others are tried too
 		}
 	}
-	return err
+	return shown, err
 }
 
-func (a *Authenticator) plain(b *pgproto3.Backend, account *Account) error {
-	if err := ask(b, pgproto3.AuthTypeCleartextPassword, &pgproto3.AuthenticationCleartextPassword{}); err != nil {
-		return err
-	}
-	message, err := receive[*pgproto3.PasswordMessage](b)
+func (a *Authenticator) plain(b *pgproto3.Backend, account *Account) (Credentials, error) {
+	password, err := AskPassword(b)
 	if err != nil {
-		return err
+		return Credentials{}, err
 	}
 	if account.verifier == nil {
 		// Users with a verifier cost a derivation: so do all others, or the
 		// time would tell who exists.
-		Verifier{Salt: account.salt, Iterations: account.iterations}.Matches(message.Password)
+		Verifier{Salt: account.salt, Iterations: account.iterations}.Matches(password)
 	}
-	if account.matches(message.Password) {
-		return nil
+	if account.matches(password) {
+		return NewCredentials(password), nil
 	}
-	return ErrWrongPassword
+	return Credentials{}, ErrWrongPassword
+}
+
+// AskPassword asks a client for its password in clear text. Errors are as
+// those of Login.
+func AskPassword(b *pgproto3.Backend) (string, error) {
+	if err := ask(b, pgproto3.AuthTypeCleartextPassword, &pgproto3.AuthenticationCleartextPassword{}); err != nil {
+		return "", err
+	}
+	message, err := receive[*pgproto3.PasswordMessage](b)
+	if err != nil {
+		return "", err
+	}
+	return message.Password, nil
 }
 
 // ask sends an authentication request and tells b how to read the answer.

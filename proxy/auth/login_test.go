@@ -50,7 +50,7 @@ func serveLogin(conn net.Conn, a *auth.Authenticator, r auth.Request) error {
 	r.User = packet.(wire.Startup).User
 	b := pgproto3.NewBackend(conn, conn)
 	b.SetMaxBodyLen(1024)
-	err = a.Login(b, r)
+	_, err = a.Login(b, r)
 	var e *pgerror.Error
 	switch {
 	case errors.As(err, &e):

@@ -32,9 +32,13 @@ func parseMD5(text string) (md5Hash, error) {
 	return md5Hash(strings.ToLower(digits)), nil
 }
 
+// answer is what proves knowledge of the hash.
+func (h md5Hash) answer(salt [4]byte) string {
+	sum := md5.Sum(append([]byte(h), salt[:]...))
+	return md5Prefix + hex.EncodeToString(sum[:])
+}
+
 // answers tells whether response is the right answer to the salt.
 func (h md5Hash) answers(salt [4]byte, response string) bool {
-	sum := md5.Sum(append([]byte(h), salt[:]...))
-	want := md5Prefix + hex.EncodeToString(sum[:])
-	return subtle.ConstantTimeCompare([]byte(want), []byte(response)) == 1
+	return subtle.ConstantTimeCompare([]byte(h.answer(salt)), []byte(response)) == 1
 }

@@ -11,8 +11,7 @@ import (
 	"github.com/pgdrover/pgdrover/pgerror"
 )
 
-// ScramSHA256 is the mechanism's name in AuthenticationSASL. Channel binding
-// (SCRAM-SHA-256-PLUS) is not offered.
+// ScramSHA256 is the mechanism's name in AuthenticationSASL.
 const ScramSHA256 = "SCRAM-SHA-256"
 
 const (
@@ -37,16 +36,24 @@ type scramExchange struct {
 	salt       []byte
 	iterations int
 	candidates func() []Keys // any of them logs in; asked for by Final
+	binding    bindingOffer
 
-	gs2Header    string // "n,," or "y,,"
+	gs2Header    string // "n,,", "y,," or bindingHeader
 	nonce        string // client's and server's part
 	clientBare   []byte // client-first-message-bare
 	serverFirst  []byte
 	newNonceText func() string // replaced by tests
 }
 
-func newScramExchange(salt []byte, iterations int, candidates func() []Keys) *scramExchange {
-	return &scramExchange{salt: salt, iterations: iterations, candidates: candidates, newNonceText: randomNonce}
+// bindingOffer is what a client was offered of channel binding, and what it
+// made of that.
+type bindingOffer struct {
+	endPoint []byte // nil if it was not offered
+	chosen   bool   // the client has selected SCRAM-SHA-256-PLUS
+}
+
+func newScramExchange(salt []byte, iterations int, candidates func() []Keys, binding bindingOffer) *scramExchange {
+	return &scramExchange{salt: salt, iterations: iterations, candidates: candidates, binding: binding, newNonceText: randomNonce}
 }
 
 func randomNonce() string {
@@ -65,6 +72,9 @@ func (x *scramExchange) First(message []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := x.binding.check(first.gs2Header); err != nil {
+		return nil, err
+	}
 	x.gs2Header, x.clientBare = first.gs2Header, bytes.Clone(first.bare)
 	x.nonce = first.nonce + x.newNonceText()
 	x.serverFirst = fmt.Appendf(nil, "r=%s,s=%s,i=%d",
@@ -74,44 +84,78 @@ func (x *scramExchange) First(message []byte) ([]byte, error) {
 }
 
 // Final takes the client-final-message and gives the server-final-message if
-// the proof is right for one of the candidates, else ErrWrongPassword.
-func (x *scramExchange) Final(message []byte) ([]byte, error) {
+// the proof is right for one of the candidates, else ErrWrongPassword. The keys
+// are those that the client has shown.
+func (x *scramExchange) Final(message []byte) ([]byte, ClientKeys, error) {
 	if x.state != scramAwaitFinal {
-		return nil, malformedScram("unexpected client-final-message")
+		return nil, ClientKeys{}, malformedScram("unexpected client-final-message")
 	}
 	x.state = scramDone
 	final, err := parseClientFinal(message)
 	if err != nil {
-		return nil, err
+		return nil, ClientKeys{}, err
 	}
-	if final.binding != x.gs2Header {
-		return nil, malformedScram("the channel binding differs from that of the client-first-message")
-	}
-	if final.nonce != x.nonce {
-		return nil, malformedScram("the nonce differs from that of the server-first-message")
+	if err := x.checkFinal(final); err != nil {
+		return nil, ClientKeys{}, err
 	}
 	authMessage := bytes.Join([][]byte{x.clientBare, x.serverFirst, final.withoutProof}, []byte(","))
 
 	// All are tried, so that the time does not tell which one it was.
 	var signature []byte
+	shown := ClientKeys{Salt: x.salt, Iterations: x.iterations}
 	for _, keys := range x.candidates() {
-		if proofMatches(keys, authMessage, final.proof) {
+		if clientKey, ok := clientKeyOf(keys, authMessage, final.proof); ok {
 			signature = hmacSHA256(keys.Server[:], authMessage)
+			shown.Client, shown.Server = clientKey, keys.Server
 		}
 	}
 	if signature == nil {
-		return nil, ErrWrongPassword
+		return nil, ClientKeys{}, ErrWrongPassword
 	}
-	return []byte("v=" + base64.StdEncoding.EncodeToString(signature)), nil
+	return []byte("v=" + base64.StdEncoding.EncodeToString(signature)), shown, nil
 }
 
-// proofMatches takes the ClientKey out of the proof and compares its hash with
+// checkFinal checks that a client-final-message belongs to this exchange and
+// to this connection.
+func (x *scramExchange) checkFinal(final clientFinal) error {
+	want := x.gs2Header
+	if want == bindingHeader {
+		want += string(x.binding.endPoint)
+	}
+	switch {
+	case final.nonce != x.nonce:
+		return malformedScram("the nonce differs from that of the server-first-message")
+	case final.binding == want:
+		return nil
+	case x.gs2Header == bindingHeader:
+		return pgerror.New(pgerror.InvalidAuthorization, "SCRAM channel binding check failed").
+			WithDetail("The client shook hands with another certificate than the one that this server has shown: somebody is between them.")
+	}
+	return malformedScram("the channel binding differs from that of the client-first-message")
+}
+
+// check finds a client's flag (RFC 5802, section 6) that does not go with what
+// it was offered and has selected.
+func (o bindingOffer) check(gs2Header string) error {
+	switch {
+	case o.chosen && gs2Header != bindingHeader:
+		return malformedScram("the client selected SCRAM-SHA-256-PLUS, but the SCRAM message has no channel binding data")
+	case !o.chosen && gs2Header == bindingHeader:
+		return pgerror.New(pgerror.ProtocolViolation, "client demands channel binding without SCRAM-SHA-256-PLUS").
+			WithHint("Connect with TLS, or with channel_binding=disable or channel_binding=prefer.")
+	case gs2Header == "y,," && o.endPoint != nil:
+		return pgerror.New(pgerror.InvalidAuthorization, "SCRAM channel binding negotiation error").
+			WithDetail("The client supports channel binding and was told that the server does not; but it does, and offered it.")
+	}
+	return nil
+}
+
+// clientKeyOf takes the ClientKey out of the proof; it is right if its hash is
 // the StoredKey.
-func proofMatches(keys Keys, authMessage []byte, proof [keyLength]byte) bool {
-	var clientKey [keyLength]byte
+func clientKeyOf(keys Keys, authMessage []byte, proof [keyLength]byte) (clientKey [keyLength]byte, ok bool) {
 	subtle.XORBytes(clientKey[:], proof[:], hmacSHA256(keys.Stored[:], authMessage))
 	stored := sha256.Sum256(clientKey[:])
-	return subtle.ConstantTimeCompare(stored[:], keys.Stored[:]) == 1
+	return clientKey, subtle.ConstantTimeCompare(stored[:], keys.Stored[:]) == 1
 }
 
 func malformedScram(detail string) error {

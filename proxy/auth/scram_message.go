@@ -55,24 +55,23 @@ func parseClientFirst(message []byte) (clientFirst, error) {
 }
 
 // checkBindingFlag checks the GS2 flag: n, the client has no channel binding;
-// y, it has but believes that the server has not, which is true here; p, it
-// demands one.
+// y, it has but believes that the server has not; p, it demands this one.
 func checkBindingFlag(flag []byte) error {
 	switch {
-	case string(flag) == "n", string(flag) == "y":
+	case string(flag) == "n", string(flag) == "y", string(flag)+",," == bindingHeader:
 		return nil
 	case bytes.HasPrefix(flag, []byte("p=")):
-		return pgerror.New(pgerror.ProtocolViolation, "client demands channel binding, which was not offered").
-			WithHint("Connect with channel_binding=disable or channel_binding=prefer.")
+		return pgerror.New(pgerror.ProtocolViolation, "unsupported SCRAM channel binding type").
+			WithDetail("tls-server-end-point is supported.")
 	}
 	return malformedScram("unexpected channel binding flag")
 }
 
 // clientFinal is a client-final-message:
 //
-//	"c=" base64(gs2 header) "," "r=" nonce ["," extensions] "," "p=" base64(proof)
+//	"c=" base64(gs2 header and channel binding) "," "r=" nonce ["," extensions] "," "p=" base64(proof)
 type clientFinal struct {
-	binding      string // decoded: the GS2 header again
+	binding      string // decoded: the GS2 header again, and the channel binding
 	nonce        string
 	withoutProof []byte // part of the signed text
 	proof        [keyLength]byte

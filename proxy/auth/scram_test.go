@@ -39,7 +39,7 @@ func rfcExchange(t testing.TB, passwords ...string) *scramExchange {
 			keys = append(keys, v.Keys)
 		}
 		return keys
-	})
+	}, bindingOffer{})
 	x.newNonceText = func() string { return rfcServerNonce }
 	return x
 }
@@ -52,7 +52,7 @@ func TestScramOfTheRFC(t *testing.T) {
 		if err != nil || string(first) != rfcServerFirst {
 			t.Fatalf("%q, %v", first, err)
 		}
-		final, err := x.Final([]byte(rfcClientFinal))
+		final, _, err := x.Final([]byte(rfcClientFinal))
 		if err != nil || string(final) != rfcServerFinal {
 			t.Fatalf("%q, %v", final, err)
 		}
@@ -86,7 +86,7 @@ func TestScramRefusesWrongProofs(t *testing.T) {
 			if _, err := x.First([]byte(rfcClientFirst)); err != nil {
 				t.Fatal(err)
 			}
-			_, err := x.Final([]byte(test.final))
+			_, _, err := x.Final([]byte(test.final))
 			checkScramError(t, err, test.want)
 		})
 	}
@@ -104,7 +104,7 @@ func checkScramError(t *testing.T, err error, code string) {
 func TestScramStates(t *testing.T) {
 	t.Parallel()
 	first := func(x *scramExchange) error { _, err := x.First([]byte(rfcClientFirst)); return err }
-	final := func(x *scramExchange) error { _, err := x.Final([]byte(rfcClientFinal)); return err }
+	final := func(x *scramExchange) error { _, _, err := x.Final([]byte(rfcClientFinal)); return err }
 	bad := func(x *scramExchange) error { _, err := x.First([]byte("?")); return err }
 	tests := []struct {
 		name  string
@@ -150,7 +150,9 @@ func TestParseClientFirst(t *testing.T) {
 		{"n,,n=,r=a" + strings.Repeat(",x=1", maxScramMessage), pgerror.ProtocolViolation},
 		{"x,,n=,r=abc", pgerror.ProtocolViolation},
 		{"nn,,n=,r=abc", pgerror.ProtocolViolation},
-		{"p=tls-server-end-point,,n=,r=abc", pgerror.ProtocolViolation},
+		{"p=tls-server-end-point,,n=,r=abc", ""},
+		{"p=tls-unique,,n=,r=abc", pgerror.ProtocolViolation},
+		{"p=,,n=,r=abc", pgerror.ProtocolViolation},
 		{"n,a=other,n=,r=abc", pgerror.FeatureNotSupported},
 		{"n,,m=x,n=,r=abc", pgerror.FeatureNotSupported},
 	}
@@ -175,7 +177,7 @@ func TestScramTakesEveryPassword(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		x := newScramExchange(salt, iterations, func() []Keys { return []Keys{v.Keys} })
+		x := newScramExchange(salt, iterations, func() []Keys { return []Keys{v.Keys} }, bindingOffer{})
 		bare := "n=ignored,r=nonce"
 		serverFirst, err := x.First([]byte(header + bare))
 		if err != nil {
@@ -183,7 +185,7 @@ func TestScramTakesEveryPassword(t *testing.T) {
 		}
 		withoutProof := fmt.Sprintf("c=%s,r=%s", base64.StdEncoding.EncodeToString([]byte(header)), x.nonce)
 		message := bare + "," + string(serverFirst) + "," + withoutProof
-		if _, err := x.Final([]byte(withoutProof + ",p=" + clientProof(t, password, salt, iterations, message))); err != nil {
+		if _, _, err := x.Final([]byte(withoutProof + ",p=" + clientProof(t, password, salt, iterations, message))); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -277,7 +279,7 @@ func FuzzClientFinal(f *testing.F) {
 		// Nobody gets in without the keys.
 		x := rfcExchange(t)
 		x.First([]byte(rfcClientFirst))
-		if _, err := x.Final(message); err == nil {
+		if _, _, err := x.Final(message); err == nil {
 			t.Errorf("%q logs in without a password", message)
 		}
 	})

@@ -6,13 +6,18 @@
 package dial
 
 import (
+	"cmp"
 	"context"
 	"net"
+	"time"
 
 	"github.com/pgdrover/pgdrover/config"
 	"github.com/pgdrover/pgdrover/pgerror"
 	"github.com/pgdrover/pgdrover/proxy/auth"
 )
+
+// maxTime bounds a login where neither the context nor the configuration does.
+const maxTime = time.Minute
 
 // Options say which server to connect to, and as whom.
 type Options struct {
@@ -56,6 +61,23 @@ type Connection struct {
 	Notices       []*pgerror.Error // what the server said during the login, the first 16
 }
 
+// Credentials gives what db and user say to log in at a server with, several
+// passwords if users.toml has several. It is zero if they say nothing: then only
+// what the client has shown is left.
+func Credentials(db config.Database, user config.User) auth.Credentials {
+	switch {
+	case db.Password != "":
+		return auth.NewCredentials(db.Password.Reveal())
+	case user.ServerPassword != "":
+		return auth.NewCredentials(user.ServerPassword.Reveal())
+	}
+	var passwords []string
+	for _, secret := range user.AcceptedPasswords() {
+		passwords = append(passwords, secret.Reveal())
+	}
+	return auth.NewCredentials(passwords...)
+}
+
 // Dial connects and logs in. It ends with ctx, and after Server.ConnectTimeout,
 // whichever is first. Of several passwords each is tried, on a connection of
 // its own, while the server says that they are wrong.
@@ -64,12 +86,71 @@ type Connection struct {
 // it answered (the *pgconn.PgError with all its fields is the cause), and where
 // that was.
 func Dial(ctx context.Context, o Options) (*Connection, error) {
-	return nil, pgerror.New(pgerror.FeatureNotSupported, "dial is not there yet")
+	o, err := o.complete()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := o.bound(ctx)
+	defer cancel()
+	for credentials := range o.Credentials.Each() {
+		var conn *Connection
+		conn, err = o.logIn(ctx, credentials)
+		if err == nil {
+			credentials.Accepted()
+			return conn, nil
+		}
+		if pgerror.Code(err) != pgerror.InvalidPassword {
+			break
+		}
+	}
+	return nil, o.explain(ctx, err)
 }
 
-// Cancel asks the server to cancel what the connection with this process id and
-// key is running, and waits until the server has taken note. The request uses
-// TLS as Dial would.
-func Cancel(ctx context.Context, o Options, processID uint32, key []byte) error {
-	return pgerror.New(pgerror.FeatureNotSupported, "dial is not there yet")
+// complete fills in what the options leave to the server's entry.
+func (o Options) complete() (Options, error) {
+	o.Database = cmp.Or(o.Database, o.Server.Database)
+	o.User = cmp.Or(o.User, o.Server.User)
+	if o.Credentials.IsZero() {
+		o.Credentials = auth.NewCredentials(o.Server.Password.Reveal())
+	}
+	if o.TLS == nil {
+		loaded, err := LoadTLS(o.Server)
+		if err != nil {
+			return o, err
+		}
+		o.TLS = loaded
+	}
+	return o, nil
+}
+
+// bound gives ctx the time that the server has.
+func (o Options) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, cmp.Or(o.Server.ConnectTimeout, maxTime))
+}
+
+// logIn logs in once, or twice with tls_verify = "prefer": a server may refuse
+// to speak TLS, and pg_hba.conf may refuse connections that do.
+func (o Options) logIn(ctx context.Context, credentials auth.Credentials) (*Connection, error) {
+	conn, err := o.try(ctx, credentials, o.TLS.mode != config.TLSDisabled)
+	if err != nil && o.TLS.mode == config.TLSPrefer && ctx.Err() == nil && plainMayDo(err) {
+		plain, plainErr := o.try(ctx, credentials, false)
+		if plainErr == nil || pgerror.Code(plainErr) != pgerror.InvalidAuthorization {
+			return plain, plainErr
+		}
+	}
+	return conn, err
+}
+
+// try opens one connection and logs in on it.
+func (o Options) try(ctx context.Context, credentials auth.Credentials, encrypt bool) (*Connection, error) {
+	c, err := o.open(ctx, encrypt)
+	if err != nil {
+		return nil, err
+	}
+	l := newLogin(c, o, credentials)
+	if err := c.within(ctx, l.run); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return l.result, nil
 }

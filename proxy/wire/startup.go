@@ -26,9 +26,13 @@ const (
 	maxNameLength = 63
 	// maxParameters is the number of startup parameters that is accepted.
 	maxParameters = 256
-	// The key of a cancel request: 4 bytes before protocol 3.2, up to 256 since.
-	minCancelKeyLength = 4
-	maxCancelKeyLength = 256
+)
+
+// The length in bytes of the key of a cancel request: 4 before protocol 3.2, up
+// to 256 since.
+const (
+	MinCancelKeyLength = 4
+	MaxCancelKeyLength = 256
 )
 
 // Request codes take the place of a protocol version in a startup packet:
@@ -150,7 +154,7 @@ func ParsePacket(body []byte) (Packet, error) {
 
 func parseCancel(body []byte) (Packet, error) {
 	keyLength := len(body) - 4
-	if keyLength < minCancelKeyLength || keyLength > maxCancelKeyLength {
+	if keyLength < MinCancelKeyLength || keyLength > MaxCancelKeyLength {
 		return nil, pgerror.New(pgerror.ProtocolViolation, "invalid length of CancelRequest")
 	}
 	return CancelRequest{
