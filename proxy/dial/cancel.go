@@ -2,8 +2,10 @@ package dial
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 
@@ -45,9 +47,11 @@ func (o Options) cancel(ctx context.Context, processID uint32, key []byte, encry
 		if _, err := c.Write(request); err != nil {
 			return err
 		}
-		// Nothing is answered. However the wait ends, unless it is by ctx, which
-		// within tells: the request was taken.
-		_, _ = io.CopyN(io.Discard, c, 1)
+		// Nothing is answered. However the server ends the connection: the request
+		// was taken.
+		if _, err := io.CopyN(io.Discard, c, 1); errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
 		return nil
 	})
 }

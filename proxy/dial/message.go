@@ -2,6 +2,7 @@ package dial
 
 import (
 	"encoding/binary"
+	"errors"
 	"io"
 	"strings"
 
@@ -47,7 +48,7 @@ func (r *messageReader) next(kinds string) (kind byte, body []byte, err error) {
 	r.read += int(length)
 	body = make([]byte, length)
 	if _, err := io.ReadFull(r.from, body); err != nil {
-		if err == io.EOF { //nolint:errorlint // ReadFull gives it as it is
+		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
 		return 0, nil, err

@@ -91,7 +91,7 @@ func (c *channel) within(ctx context.Context, f func() error) error {
 	if err != nil {
 		return err
 	}
-	return c.Conn.SetDeadline(time.Time{})
+	return c.SetDeadline(time.Time{})
 }
 
 // errNoTLS is why there is no TLS; errHandshake why it failed.
