@@ -56,6 +56,9 @@ type Engine interface {
 	// 55000 if the mirror is in another state.
 	Resume(ctx context.Context, name string) (mirror.Started, error)
 	Retry(ctx context.Context, name string) (mirror.Started, error)
+	// TakeConfiguration brings mirrors in line with [[mirrors]] after a reload, and
+	// tells what was done, as 00000, and what was not, with what does it.
+	TakeConfiguration(ctx context.Context) []*pgerror.Error
 	// MirrorLog gives what has happened to a mirror, the newest first.
 	MirrorLog(ctx context.Context, name string, filter mirror.LogFilter) ([]mirror.MirrorEvent, error)
 	// DropMirror ends a mirror; 42704 if there is none of that name.

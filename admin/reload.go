@@ -20,6 +20,7 @@ func runReload(ctx context.Context, c *console, _ call) (result, error) {
 	if len(changes.Applied)+len(changes.NeedsRestart) == 0 {
 		c.notice("nothing has changed")
 	}
+	c.warn(c.server.options.Engine.TakeConfiguration(ctx))
 	return result{}, nil
 }
 

@@ -44,6 +44,7 @@ type engineStub struct {
 	pause        func(context.Context, string) error
 	resume       func(string) (mirror.Started, error)
 	retry        func(string) (mirror.Started, error)
+	take         func() []*pgerror.Error
 	mirrorLog    func(string, mirror.LogFilter) ([]mirror.MirrorEvent, error)
 	mirrors      func() ([]mirror.MirrorRow, []*pgerror.Error, error)
 	mirrorTables func(name string) ([]mirror.MirrorTableRow, []*pgerror.Error, error)
@@ -84,6 +85,12 @@ func (e *engineStub) Resume(_ context.Context, name string) (mirror.Started, err
 }
 func (e *engineStub) Retry(_ context.Context, name string) (mirror.Started, error) {
 	return e.retry(name)
+}
+func (e *engineStub) TakeConfiguration(context.Context) []*pgerror.Error {
+	if e.take == nil {
+		return nil
+	}
+	return e.take()
 }
 func (e *engineStub) MirrorLog(_ context.Context, name string, filter mirror.LogFilter) ([]mirror.MirrorEvent, error) {
 	return e.mirrorLog(name, filter)

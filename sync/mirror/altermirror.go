@@ -44,7 +44,6 @@ func (m *Manager) AskAlter(ctx context.Context, name string, change func(*config
 // alteration is what has become of a mirror whose settings were changed.
 type alteration struct {
 	kept     keptMirror
-	changed  bool // something is recorded that was not before
 	restarts bool // its task was told to end, to be started anew
 }
 
@@ -73,19 +72,24 @@ func (m *Manager) alterKept(ctx context.Context, kept keptMirror, change func(*r
 	if err := change(&after); err != nil {
 		return done, err
 	}
-	if err := m.possible(ctx, kept, before.Mirror, &after); err != nil {
-		return done, err
+	differences := slices.DeleteFunc(config.MirrorChanges(before.Mirror, after.Mirror), func(c config.MirrorChange) bool { return c.Key == "autostart" })
+	if len(differences) > 0 {
+		if err := m.possible(ctx, kept, before.Mirror, &after); err != nil {
+			return done, err
+		}
 	}
 	text, err := after.text()
 	if err != nil || text == kept.row.Definition {
 		return done, err
 	}
-	done.changed = true
 	err = m.recordMirror(ctx, kept, func(ctx context.Context, conn *pgx.Conn) error {
 		if err := state.ChangeDefinition(ctx, conn, kept.row.ID, kept.row.Definition, text); err != nil {
 			return err
 		}
-		if err := state.AddEvents(ctx, conn, kept.row.ID, happened("mirror", "settings changed")); err != nil {
+		if len(differences) == 0 {
+			return nil
+		}
+		if err := state.AddEvents(ctx, conn, kept.row.ID, happened("mirror", "settings changed: "+changesText(differences))); err != nil {
 			return err
 		}
 		if !kept.moves() {

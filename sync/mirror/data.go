@@ -84,6 +84,7 @@ type MirrorRow struct {
 	Lag         time.Duration // valid with LagBytes
 	Streams     []StreamRow
 	CreatedAt   time.Time
+	Entry       string         // how it stands to [[mirrors]]: "same", "differs: workers", "gone"; "" if it never was there
 	Error       *pgerror.Error // what keeps it from going on now
 }
 

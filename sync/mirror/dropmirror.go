@@ -60,11 +60,14 @@ func (m *Manager) findMirror(ctx context.Context, name string) (keptMirror, erro
 	case len(found) > 0:
 		return found[0], nil
 	case len(warnings) > 0:
-		return keptMirror{}, pgerror.New(pgerror.UndefinedObject, "mirror %q was not found, and a database could not be asked", name).
+		return keptMirror{}, pgerror.New(pgerror.UndefinedObject, "mirror %q was not found, and %w", name, errNotAsked).
 			WithDetail("%s", warnings[0].Message).WithHint("%s", warnings[0].Hint)
 	}
 	return keptMirror{}, noMirror(name, known)
 }
+
+// errNotAsked means that a mirror may be kept where nobody could look.
+var errNotAsked = errors.New("a database could not be asked")
 
 // DropMirror ends a mirror: its task is stopped, its slots on the source and
 // all that is recorded of it are removed. The rows that were copied stay. What

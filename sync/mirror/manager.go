@@ -45,7 +45,10 @@ type Manager struct {
 	mirrors    map[TaskID]string // of the tasks that run
 	supervises bool              // see Supervise
 	pokes      chan struct{}     // pokes Supervise: there is a mirror to take up
-	last       TaskID
+
+	configuring sync.Mutex
+	taken       map[string]*config.Config // the configuration that a mirror was brought in line with
+	last        TaskID
 }
 
 // NewManager makes a Manager. It starts nothing.
@@ -59,7 +62,7 @@ func NewManager(opts Options) *Manager {
 	}
 	return &Manager{
 		config: opts.Config, log: opts.Logger, metrics: opts.Metrics, running: map[TaskID]context.CancelCauseFunc{}, mirrors: map[TaskID]string{},
-		pokes: make(chan struct{}, 1), runner: fmt.Sprintf("pgdrover %s on %s, process %d", opts.Version, host, os.Getpid()),
+		pokes: make(chan struct{}, 1), taken: map[string]*config.Config{}, runner: fmt.Sprintf("pgdrover %s on %s, process %d", opts.Version, host, os.Getpid()),
 	}
 }
 

@@ -11,6 +11,10 @@ import (
 // recorded is what is kept of a mirror's settings: pgdrover.mirrors.definition.
 type recorded struct {
 	config.Mirror
+	// Entry is the entry of [[mirrors]] as far as it was taken over; nil for a
+	// mirror that no file has had. Gone: the file has it no more.
+	Entry *config.Mirror `json:"entry,omitempty"`
+	Gone  bool           `json:"entry_gone,omitempty"`
 	// Remapped are tables that have another name or form at the destination since
 	// the last task was at work: the next one brings them in line.
 	Remapped []remapped `json:"remapped,omitempty"`

@@ -53,7 +53,7 @@ func (m *Manager) mirrorRows(ctx context.Context, conn *pgx.Conn) ([]MirrorRow, 
 	}
 	out := make([]MirrorRow, len(mirrors))
 	for i, mirror := range mirrors {
-		row := MirrorRow{Name: mirror.Name, Source: mirror.Source, Destination: mirror.Destination, Publication: mirror.Publication, CreatedAt: mirror.CreatedAt, State: "idle", Wanted: MirrorState(mirror.Wanted)}
+		row := MirrorRow{Name: mirror.Name, Source: mirror.Source, Destination: mirror.Destination, Publication: mirror.Publication, CreatedAt: mirror.CreatedAt, State: "idle", Wanted: MirrorState(mirror.Wanted), Entry: entryText(m.config(), mirror)}
 		runs := false
 		for k := range tasks { // the newest first
 			if tasks[k].Mirror == mirror.Name {
