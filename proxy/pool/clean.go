@@ -2,6 +2,7 @@ package pool
 
 import (
 	"context"
+	"time"
 
 	"github.com/pgdrover/pgdrover/proxy/dial"
 )
@@ -73,22 +74,10 @@ func (p *pool) cleaned(s *Server, err error) {
 	}
 }
 
-// cancel delivers a cancel request.
+// cancel delivers a cancel request of the client's.
 func (c *Client) cancel(ctx context.Context, s *Server, o dial.Options) {
 	p := c.pool
-	p.mu.Lock()
-	timeout := p.settings.connectTimeout
-	p.mu.Unlock()
-	ctx, stop := context.WithTimeout(ctx, timeout)
-	defer stop()
-	tls, err := p.pools.loadTLS(o.Server)
-	if err == nil {
-		o.TLS = tls
-		err = dial.Cancel(ctx, o, s.processID, s.secretKey)
-	}
-	if err != nil {
-		p.pools.log.Warn("a cancel request did not reach its server", "database", p.key.Database, "user", p.key.User, "server", s.Address(), "error", err)
-	}
+	p.pools.cancel(ctx, s, o, cancelTimeout)
 	p.mu.Lock()
 	c.cancelling = false
 	s.cancels--
@@ -102,5 +91,23 @@ func (c *Client) cancel(ctx context.Context, s *Server, o dial.Options) {
 	p.mu.Unlock()
 	if closing {
 		s.close(true)
+	}
+}
+
+// cancelTimeout bounds what a cancel request may take: its connection is lent to
+// nobody meanwhile.
+const cancelTimeout = 5 * time.Second
+
+// cancel has the server of a connection cancel what it is doing. When it returns
+// the server has taken note, or cannot be told.
+func (p *Pools) cancel(ctx context.Context, s *Server, o dial.Options, timeout time.Duration) {
+	ctx, stop := context.WithTimeout(ctx, timeout)
+	defer stop()
+	var err error
+	if o.TLS, err = p.loadTLS(o.Server); err == nil {
+		err = dial.Cancel(ctx, o, s.processID, s.secretKey)
+	}
+	if err != nil {
+		p.log.Warn("a cancel request did not reach its server", "server", s.Address(), "error", err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"sync/atomic"
 
 	"github.com/pgdrover/pgdrover/config"
 	"github.com/pgdrover/pgdrover/pgerror"
@@ -19,7 +20,12 @@ type database struct {
 	disabled map[string]bool   // owners who let nobody in
 	gate     *gate
 	roles    map[address]config.Role // found out, of entries with the role auto
+	timeline string                  // of the newest primary seen, 8 hexadecimal digits
 	pools    map[string]*pool        // by user
+
+	watchNow  atomic.Bool // a server was lost: look at the roles at once
+	watching  bool
+	watchedAt int64 // instant
 }
 
 // address is one PostgreSQL database on one server.

@@ -89,6 +89,9 @@ func (t *target) dial(ctx context.Context) {
 
 // connected takes a new connection into the books.
 func (t *target) connected(conn *dial.Connection, generation uint64) *Server {
+	if t.failures > 0 {
+		t.pool.pools.log.Info("a server can be connected to again", "database", t.pool.key.Database, "user", t.pool.key.User, "server", t.settings.server.Address())
+	}
 	t.failures, t.lastErr, t.retryAt, t.healthy = 0, nil, 0, true
 	s := t.pool.pools.newServer(t, conn, generation)
 	t.servers[s] = struct{}{}
@@ -106,6 +109,7 @@ func (t *target) failed(err error, now int64) {
 	t.failures++
 	t.lastErr = err
 	t.healthy = false
+	p.database.watchNow.Store(true)
 	t.stats.connectErrors++
 	backoff := min(firstBackoff<<min(t.failures-1, 10), longestBackoff)
 	t.retryAt = now + int64(backoff) - rand.Int64N(int64(backoff)/4+1)

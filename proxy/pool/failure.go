@@ -10,6 +10,9 @@ import (
 // joined writes names as a list.
 func joined(names []string) string { return strings.Join(names, ", ") }
 
+// quoted writes a name as an identifier.
+func quoted(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
+
 // errQueueFull refuses a client because too many wait. The pool's lock is held.
 func (p *pool) errQueueFull() *pgerror.Error {
 	return pgerror.New(pgerror.TooManyConnections, "too many clients are waiting for a server connection").

@@ -41,20 +41,26 @@ const (
 var gateMoves = map[GateState]map[gateEvent]GateState{
 	GateOpen:     {gateHeld: GateDraining},
 	GateDraining: {gateHeld: GateDraining, gateDrained: GateClosed, gateLoosened: GateDraining, gateReleased: GateOpen},
-	GateClosed:   {gateHeld: GateClosed, gateDrained: GateClosed, gateLoosened: GateClosed, gateReleased: GateOpen, gateMoved: GateClosed},
+	GateClosed:   {gateHeld: GateDraining, gateDrained: GateClosed, gateLoosened: GateClosed, gateReleased: GateOpen, gateMoved: GateClosed},
 }
 
 // gate stops the transactions of all databases, one, or one user's of one. It is
 // closed while anybody holds it. Pools.mu guards it.
 type gate struct {
 	state   GateState
-	holders map[string]*holder
+	holders map[holdKey]*holder
+}
+
+// holdKey tells holders apart: an owner's PAUSE is not undone by the end of its
+// MAINTENANCE, nor anybody's by another owner.
+type holdKey struct {
+	owner string
+	kind  HoldKind
 }
 
 // holder is one who keeps a gate closed.
 type holder struct {
-	token string
-	kind  HoldKind
+	holdKey
 	level level
 	since time.Time
 	gone  chan struct{} // closed when it has let go
@@ -71,7 +77,10 @@ const (
 	Switch      HoldKind = "hold"        // Hold
 )
 
-func newGate() *gate { return &gate{state: GateOpen, holders: map[string]*holder{}} }
+// levels is what each kind closes.
+var levels = map[HoldKind]level{Pause: shut, Maintenance: held, Killed: shut, Switch: held}
+
+func newGate() *gate { return &gate{state: GateOpen, holders: map[holdKey]*holder{}} }
 
 // move is the one place where a gate's state changes; false: the event cannot be
 // in this state.
@@ -83,28 +92,24 @@ func (g *gate) move(e gateEvent) bool {
 	return can
 }
 
-// hold closes the gate for an owner. One who holds it already goes on to, at the
-// stricter of both levels.
-func (g *gate) hold(token string, kind HoldKind, l level, now time.Time) *holder {
-	h, already := g.holders[token]
+// hold closes the gate for an owner; fresh is false if it held it already.
+func (g *gate) hold(key holdKey, now time.Time) (h *holder, fresh bool) {
+	h, already := g.holders[key]
 	if !already {
-		h = &holder{token: token, kind: kind, since: now, gone: make(chan struct{})}
-		g.holders[token] = h
+		h = &holder{holdKey: key, level: levels[key.kind], since: now, gone: make(chan struct{})}
+		g.holders[key] = h
+		g.move(gateHeld)
 	}
-	if l >= h.level {
-		h.level, h.kind = l, kind
-	}
-	g.move(gateHeld)
-	return h
+	return h, !already
 }
 
 // release opens the gate for an owner; false if it did not hold it.
-func (g *gate) release(token string) bool {
-	h, holds := g.holders[token]
+func (g *gate) release(key holdKey) bool {
+	h, holds := g.holders[key]
 	if !holds {
 		return false
 	}
-	delete(g.holders, token)
+	delete(g.holders, key)
 	close(h.gone)
 	if len(g.holders) == 0 {
 		g.move(gateReleased)
@@ -126,6 +131,6 @@ func (g *gate) level() level {
 // owners gives who holds the gate, the first one first.
 func (g *gate) owners() []*holder {
 	return slices.SortedFunc(maps.Values(g.holders), func(a, b *holder) int {
-		return cmp.Or(a.since.Compare(b.since), cmp.Compare(a.token, b.token))
+		return cmp.Or(a.since.Compare(b.since), cmp.Compare(a.owner, b.owner), cmp.Compare(a.kind, b.kind))
 	})
 }

@@ -69,6 +69,8 @@ type Usage struct {
 	Received, Sent        int64 // bytes, from and to the server
 	Reads, Writes         int64 // system calls
 	Parses, Binds, Closes int64 // messages
+	Inserted, Updated     int64 // rows, by the tags of CommandComplete
+	Deleted               int64
 	TransactionTime       int64 // nanoseconds; from a transaction's first message to its last answer
 	IdleInTransaction     int64 // nanoseconds in open transactions, waiting for the client
 	QueryTime             int64 // nanoseconds

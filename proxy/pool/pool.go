@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"sync"
@@ -124,7 +125,7 @@ func (p *pool) takeBack(s *Server, o Outcome, now int64) (closing bool) {
 	case o == Broken || s.condemned:
 		if !s.condemned {
 			t.stats.broken++
-			p.suspect(t)
+			p.suspect(t, now)
 		}
 		p.drop(s, now)
 		closing = true
@@ -299,8 +300,15 @@ func (p *pool) regate() {
 	for _, g := range p.gates {
 		p.level = max(p.level, g.level())
 	}
-	if p.level == open && was != open {
-		p.openedAt = p.pools.now()
+	now := p.pools.now()
+	switch {
+	case p.level == open && was != open:
+		p.openedAt = now
+		p.feed(now)
+	case p.level == shut:
+		for _, t := range p.targets {
+			p.closeIdle(t, now)
+		}
 	}
 	p.notify()
 }
@@ -324,7 +332,7 @@ func (p *pool) configure(cfg *config.Config, user config.User, entries []config.
 		} else {
 			t, before = before[i], slices.Delete(slices.Clone(before), i, i+1)
 			if !t.settings.sameSession(wanted) {
-				t.renew()
+				t.renew(now)
 			}
 			t.settings = wanted
 		}
@@ -336,7 +344,7 @@ func (p *pool) configure(cfg *config.Config, user config.User, entries []config.
 	}
 	for _, t := range before {
 		t.retired = true
-		t.renew()
+		t.renew(now)
 		if len(t.servers) > 0 {
 			p.leaving = append(p.leaving, t)
 		}
@@ -344,14 +352,41 @@ func (p *pool) configure(cfg *config.Config, user config.User, entries []config.
 	p.reroute(now)
 }
 
-// renew has the target's connections replaced: those in use when they are released,
-// and clients that keep theirs are told.
-func (t *target) renew() {
+// renew has the target's connections replaced: idle ones now, those in use when
+// they are released; clients that keep theirs are told.
+func (t *target) renew(now int64) {
 	t.generation++
 	t.failures, t.retryAt = 0, 0
+	t.pool.closeIdle(t, now)
 	for s := range t.servers {
 		if s.client != nil {
 			s.client.setMoved()
 		}
+	}
+}
+
+// closeIdle closes the idle connections of a target.
+func (p *pool) closeIdle(t *target, now int64) {
+	for _, s := range t.idle {
+		s.move(serverClosed, now)
+		t.forget(s)
+	}
+	p.closeSoon(t.idle, true)
+	t.idle = nil
+}
+
+// closeSoon closes connections that are off the books while p.mu is held, which
+// must not wait for them.
+func (p *pool) closeSoon(servers []*Server, politely bool) {
+	if len(servers) == 0 {
+		return
+	}
+	end := func() {
+		for _, s := range servers {
+			s.close(politely)
+		}
+	}
+	if !p.pools.start(func(context.Context) { end() }) {
+		end()
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -171,4 +172,9 @@ func (p *Pools) database(name string) (*database, error) {
 	}
 	p.databases[name] = d
 	return d, nil
+}
+
+// sorted gives the databases by name. p.mu is held.
+func (p *Pools) sorted() []*database {
+	return slices.SortedFunc(maps.Values(p.databases), func(a, b *database) int { return cmp.Compare(a.name, b.name) })
 }

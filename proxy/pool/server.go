@@ -56,6 +56,8 @@ type Server struct {
 	Session any
 	// Usage is added to by whoever uses the connection.
 	Usage Usage
+	// Shown is what SHOW SERVERS tells as of the last Record or Release.
+	Shown Shown
 
 	target     *target
 	conn       net.Conn
@@ -80,6 +82,15 @@ type Server struct {
 	parked     bool  // released, and waits for them
 
 	usedWholly serverTotals
+	shown      Shown
+}
+
+// Shown is what whoever uses a connection lets operators see of it.
+type Shown struct {
+	Prepared               int  // statements that are prepared on it
+	LastSent, LastReceived byte // messages' types
+	IdleInTransaction      bool // the client is waited for
+	ApplicationName        string
 }
 
 // serverTotals count over the life of a connection.
@@ -158,8 +169,12 @@ func (s *Server) Release(o Outcome) {
 	p := s.target.pool
 	now := p.pools.now()
 	p.mu.Lock()
-	s.record()
 	client := s.client
+	if client == nil {
+		p.mu.Unlock()
+		return // it was released before
+	}
+	s.record()
 	client.server, s.client = nil, nil
 	client.state, client.stateSince = clientIdle, now
 	closing := p.takeBack(s, o, now)

@@ -28,6 +28,8 @@ type settings struct {
 	banTimeout          time.Duration
 	split               string
 	balancing           string
+	statsPeriod         time.Duration
+	schemaAdmin         bool
 }
 
 func newSettings(c *config.Config, user config.User, entries []config.Database) settings {
@@ -39,7 +41,7 @@ func newSettings(c *config.Config, user config.User, entries []config.Database) 
 		healthcheckInterval: g.HealthcheckInterval, healthcheckTimeout: g.HealthcheckTimeout,
 		idleCheckInterval: g.IdleHealthcheckInterval, idleCheckDelay: g.IdleHealthcheckDelay,
 		checkNew: g.RequireHealthcheckOnDiscovery, rollbackTimeout: g.RollbackTimeout, recovery: g.ConnectionRecovery,
-		banTimeout: g.BanTimeout, split: g.ReadWriteSplit, balancing: g.LoadBalancingStrategy,
+		banTimeout: g.BanTimeout, split: g.ReadWriteSplit, balancing: g.LoadBalancingStrategy, statsPeriod: g.StatsPeriod, schemaAdmin: user.SchemaAdmin,
 	}
 	if user.PoolerMode == "" {
 		for _, e := range entries {

@@ -19,8 +19,8 @@ type stats struct {
 
 	// The averages of SHOW STATS: what was counted in the period before this one.
 	before, period Totals
-	periodLength   time.Duration
-	periodBegan    int64
+	periodLength   time.Duration // of period
+	periodBegan    int64         // instant at which before was read
 }
 
 // Totals are what SHOW STATS counts; times are nanoseconds.
@@ -34,6 +34,7 @@ type Totals struct {
 	ConnectTime, Connects              int64
 	Reads, Writes                      int64
 	AuthAttempts                       int64
+	Inserted, Updated, Deleted         int64 // rows
 }
 
 // minus gives what was counted since an earlier reading.
@@ -43,6 +44,7 @@ func (t Totals) minus(o Totals) Totals {
 		t.TransactionTime - o.TransactionTime, t.IdleTime - o.IdleTime, t.QueryTime - o.QueryTime, t.WaitTime - o.WaitTime,
 		t.Parses - o.Parses, t.Binds - o.Binds, t.Closes - o.Closes, t.Errors - o.Errors, t.Cleaned - o.Cleaned, t.Rollbacks - o.Rollbacks,
 		t.ConnectTime - o.ConnectTime, t.Connects - o.Connects, t.Reads - o.Reads, t.Writes - o.Writes, t.AuthAttempts - o.AuthAttempts,
+		t.Inserted - o.Inserted, t.Updated - o.Updated, t.Deleted - o.Deleted,
 	}
 }
 
@@ -61,10 +63,22 @@ func (s *stats) all() Totals {
 	return t
 }
 
+// average begins a new period when one is over.
+func (s *stats) average(now int64, length time.Duration) {
+	began := max(s.began, s.periodBegan)
+	if now-began < int64(length) {
+		return
+	}
+	all := s.all()
+	s.period, s.before = all.minus(s.before), all
+	s.periodLength, s.periodBegan = time.Duration(now-began), now
+}
+
 // record takes the connection's Usage into the statistics of its target, its
 // client and its own. The pool's lock is held.
 func (s *Server) record() {
 	u, t := &s.Usage, &s.target.stats
+	s.shown = s.Shown
 	if u.Queries == 0 && u.Transactions == 0 && u.Received == 0 && u.Sent == 0 && u.Errors == 0 {
 		return
 	}
@@ -80,6 +94,9 @@ func (s *Server) record() {
 	a.Parses += u.Parses
 	a.Binds += u.Binds
 	a.Closes += u.Closes
+	a.Inserted += u.Inserted
+	a.Updated += u.Updated
+	a.Deleted += u.Deleted
 	a.TransactionTime += u.TransactionTime
 	a.IdleTime += u.IdleInTransaction
 	a.QueryTime += u.QueryTime
