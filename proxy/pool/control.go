@@ -224,7 +224,7 @@ func undrained(pools []*pool, l level) <-chan struct{} {
 // drained tells whether what a level stops has ended. p.mu is held.
 func (p *pool) drained(l level) bool {
 	for _, t := range slices.Concat(p.targets, p.leaving) {
-		if l == shut && (len(t.servers) > 0 || t.dialing > 0) || t.used > 0 || t.busy > 0 {
+		if l == shut && (len(t.servers) > 0 || t.dialing > 0) || t.used+t.dedicated+t.busy > 0 {
 			return false
 		}
 	}

@@ -87,9 +87,9 @@ func (d *database) poolOf(l Login) (*pool, error) {
 		}
 		user = config.User{Name: l.User, Database: d.name}
 	}
-	made := newPool(d, user, !known)
+	made := newPool(d, user)
 	made.pass(l.Credentials)
-	made.configure(cfg, user, d.entries, d.roles)
+	made.configure(cfg, user, !known, d.entries, d.roles)
 	made.addGates(d.pools_.gate, d.gate)
 	d.pools[l.User] = made
 	return made, nil

@@ -17,9 +17,9 @@ type pool struct {
 	pools    *Pools
 	database *database
 	key      Key
-	foreign  bool // the configuration does not know the user
 
 	mu       sync.Mutex
+	foreign  bool // the configuration does not know the user
 	settings settings
 	passed   auth.Credentials // what its clients have shown
 	targets  []*target        // in the order of the configuration
@@ -41,9 +41,9 @@ type pool struct {
 	changed       chan struct{}     // closed at the next change that somebody may wait for; nil while nobody does
 }
 
-func newPool(d *database, user config.User, foreign bool) *pool {
+func newPool(d *database, user config.User) *pool {
 	return &pool{
-		pools: d.pools_, database: d, key: Key{User: user.Name, Database: d.name}, foreign: foreign,
+		pools: d.pools_, database: d, key: Key{User: user.Name, Database: d.name},
 		own: newGate(), clients: map[*Client]struct{}{}, openedAt: d.pools_.now(),
 	}
 }
@@ -105,7 +105,9 @@ func (p *pool) lend(s *Server, c *Client, now int64) {
 		s.rested = now - s.since
 	}
 	s.move(serverUsed, now)
-	s.target.used++
+	if !s.alone {
+		s.target.used++
+	}
 	s.target.stats.assignments++
 	s.client, c.server = c, s
 	c.state, c.stateSince, c.lastRequest = clientActive, now, now
@@ -116,12 +118,14 @@ func (p *pool) lend(s *Server, c *Client, now int64) {
 // it when p.mu is free.
 func (p *pool) takeBack(s *Server, o Outcome, now int64) (closing bool) {
 	t := s.target
-	t.used--
-	switch {
-	case s.alone:
+	if s.alone {
 		t.dedicated--
 		p.drop(s, now)
-		closing = true
+		p.notify()
+		return true
+	}
+	t.used--
+	switch {
 	case o == Broken || s.condemned:
 		if !s.condemned {
 			t.stats.broken++
@@ -314,11 +318,12 @@ func (p *pool) regate() {
 }
 
 // configure has the pool follow a configuration. Targets of servers that are still
-// there stay, with their connections and statistics.
-func (p *pool) configure(cfg *config.Config, user config.User, entries []config.Database, roles map[address]config.Role) {
+// there stay, with their connections and statistics. Pools.mu is held.
+func (p *pool) configure(cfg *config.Config, user config.User, foreign bool, entries []config.Database, roles map[address]config.Role) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.pools.now()
+	p.foreign = foreign
 	p.settings = newSettings(cfg, user, entries)
 	before := p.targets
 	p.targets = nil

@@ -88,8 +88,7 @@ func (d *database) reconfigure(cfg *config.Config) (gone []*pool) {
 		if !known {
 			user = config.User{Name: name, Database: d.name}
 		}
-		pool.foreign = !known
-		pool.configure(cfg, user, d.entries, d.roles)
+		pool.configure(cfg, user, !known, d.entries, d.roles)
 	}
 	return gone
 }

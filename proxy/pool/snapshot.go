@@ -206,7 +206,7 @@ func (p *pool) gateState(gates map[Selector]GateState) GateState {
 func (t *target) status(gate GateState, now int64) Status {
 	p := t.pool
 	out := Status{
-		Place: t.place(), Idle: len(t.idle), Active: t.used, Busy: t.busy, Dialing: t.dialing, Total: len(t.servers), Most: t.settings.most, Least: t.settings.least,
+		Place: t.place(), Idle: len(t.idle), Active: t.used + t.dedicated, Busy: t.busy, Dialing: t.dialing, Total: len(t.servers), Most: t.settings.most, Least: t.settings.least,
 		Mode: string(p.settings.mode), Gate: gate, Banned: t.ban != nil, Healthy: t.healthy, Online: !t.retired,
 		ConnectErrors: t.stats.connectErrors, Cleaned: t.stats.cleaned, Broken: t.stats.broken, Forced: t.stats.forced,
 		Healthchecks: t.stats.healthchecks, CheckFailures: t.stats.checkFailures, SchemaAdmin: p.settings.schemaAdmin,
