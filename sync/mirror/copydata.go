@@ -39,6 +39,7 @@ type copyData struct {
 	router   *shard.Router    // which rows go to which shard of the destination
 	mapping  *mapping.Mapping // what is not the same there
 	remapped []remapped       // tables of which that has changed since they were copied
+	began    bool             // with these settings, before this task
 	origin   *shard.Router    // which tables are spread over the shards of the source; nil if it has one
 	sources  []*sourceShard
 	wanted   chan struct{} // poked when a table wants to join
@@ -60,6 +61,7 @@ type sourceShard struct {
 	told      string                // the SQLSTATE for which the stream was interrupted last
 	wholeOnly atomic.Bool           // transactions are not read in progress: see stream.ErrInProgress
 	left      map[catalog.Name]bool // see leaveOut
+	filters   map[catalog.Name]checkedFilter
 }
 
 func (j *copyData) begun(journal *journal) {
@@ -181,7 +183,7 @@ func (j *copyData) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	for _, server := range j.pair.source {
-		s := &sourceShard{job: j, server: server, number: server.Shard}
+		s := &sourceShard{job: j, server: server, number: server.Shard, filters: map[catalog.Name]checkedFilter{}}
 		if err := j.persist(ctx, func() error { return s.readPublication(ctx) }); err != nil {
 			return err
 		}
@@ -327,6 +329,9 @@ func (s *sourceShard) takePublication(ctx context.Context, conn *pgx.Conn) error
 		return err
 	}
 	if err := s.job.tables.set(ctx, TablePending, nil, back...); err != nil {
+		return err
+	}
+	if err := s.checkFilters(ctx, conn, publication); err != nil {
 		return err
 	}
 	return s.resyncBroken(ctx)

@@ -87,12 +87,16 @@ func checkTables(ctx context.Context, conn *pgx.Conn, facts catalog.Server, publ
 		}
 	}
 	warnKeys(work, publication, relations, found)
-	found.Errors = append(found.Errors, work.mapping.Check(publication, relations)...)
 	filters, err := tablecopy.CheckFilters(ctx, conn, work.mapping, publication, relations)
 	if err != nil {
 		return err
 	}
-	found.Errors = append(found.Errors, filters...)
+	wrong := append(work.mapping.Check(publication, relations), filters...)
+	if work.began { // the source has changed since: the tables that it means are stopped, the others go on
+		found.Warnings = append(found.Warnings, wrong...)
+	} else {
+		found.Errors = append(found.Errors, wrong...)
+	}
 	where := fmt.Sprintf("database %q", facts.Database)
 	if len(anonymous) > 0 {
 		found.Errors = append(found.Errors, pgerror.New(pgerror.ObjectNotInPrerequisiteState,

@@ -26,7 +26,7 @@ func (j *copyData) settle(ctx context.Context, given *config.Mirror) error {
 			return err
 		}
 		kept, err := keptMirror{server: server, row: row}.recorded()
-		definition, j.remapped = kept.Mirror, kept.Remapped
+		definition, j.remapped, j.began = kept.Mirror, kept.Remapped, row.Request != "" && given == nil
 		return err
 	})
 	if err != nil {

@@ -108,6 +108,9 @@ func (m *Manager) takeUp(ctx context.Context, kept keptMirror, attempts map[stri
 	started, err := m.CopyData(ctx, kept.request())
 	if err == nil {
 		m.log.Info("mirror taken up", "mirror", name, "task", int64(started.Task))
+		for _, w := range started.Warnings {
+			m.log.Warn("preflight", "mirror", name, "warning", w.Message, "detail", w.Detail, "hint", w.Hint)
+		}
 		delete(attempts, name)
 		return
 	}
