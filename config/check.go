@@ -24,6 +24,7 @@ func (r *reader) check() {
 	if r.main.parsed && r.users.parsed {
 		r.checkAdmin()
 		r.checkUsers()
+		r.checkAuthQuery()
 		r.checkReferences()
 	}
 }

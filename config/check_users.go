@@ -136,6 +136,7 @@ func (r *reader) checkPassword(i int, u User) {
 	}
 	switch hasPassword := len(u.AcceptedPasswords()) > 0; {
 	case auth == AuthTrust || hasPassword || u.Identity != "":
+	case u.PasswordHash == "" && r.config.serversKnowUsers():
 	case u.SchemaAdmin && u.ServerPassword != "" && u.PasswordHash == "": // it need not log in as a client
 	case u.PasswordHash == "":
 		r.warn(r.users, path, "users", fmt.Sprintf("user %q has no password: it cannot log in", u.Name), "set password or password_hash")

@@ -13,6 +13,37 @@ const (
 	AuthTrust AuthType = "trust" // nobody is asked
 )
 
+// Passthrough is whether servers judge the passwords of clients that
+// users.toml does not know.
+type Passthrough string
+
+// The values of passthrough_auth.
+const (
+	PassthroughDisabled          Passthrough = "disabled"
+	PassthroughEnabled           Passthrough = "enabled"       // over TLS alone
+	PassthroughPlain             Passthrough = "enabled_plain" // without TLS too
+	PassthroughAllowChange       Passthrough = "enabled_allow_change"
+	PassthroughPlainAllowChanges Passthrough = "enabled_plain_allow_change"
+)
+
+// On tells whether it is on, for a connection that nobody can listen to, or for
+// one that somebody can.
+func (p Passthrough) On(confidential bool) bool {
+	switch p {
+	case PassthroughPlain, PassthroughPlainAllowChanges:
+		return true
+	case PassthroughEnabled, PassthroughAllowChange:
+		return confidential
+	}
+	return false
+}
+
+// AllowsChange tells whether a password that the server accepts takes the place
+// of the one that it accepted before.
+func (p Passthrough) AllowsChange() bool {
+	return p == PassthroughAllowChange || p == PassthroughPlainAllowChanges
+}
+
 // TLSVerify is how a server's certificate is treated.
 type TLSVerify string
 
@@ -59,6 +90,9 @@ const (
 // General is [general]. A nil pointer is a key that is off, or left to the
 // general setting of its kind; an empty string is a key that is not set.
 type General struct {
+	AuthCacheTTL                          time.Duration  `toml:"auth_cache_ttl"`
+	AuthQuery                             string         `toml:"auth_query"`
+	AuthQueryUser                         string         `toml:"auth_query_user"`
 	AuthType                              AuthType       `toml:"auth_type"`
 	BanReplicaLag                         *time.Duration `toml:"ban_replica_lag"`
 	BanReplicaLagBytes                    *int64         `toml:"ban_replica_lag_bytes"`
@@ -113,7 +147,7 @@ type General struct {
 	OpenMetricsHost                       string         `toml:"openmetrics_host"`
 	OpenMetricsNamespace                  string         `toml:"openmetrics_namespace"`
 	OpenMetricsPort                       *int           `toml:"openmetrics_port"`
-	PassthroughAuth                       string         `toml:"passthrough_auth"`
+	PassthroughAuth                       Passthrough    `toml:"passthrough_auth"`
 	PoolerMode                            PoolerMode     `toml:"pooler_mode"`
 	Port                                  int            `toml:"port"`
 	PreparedStatements                    string         `toml:"prepared_statements"`
@@ -152,6 +186,7 @@ type General struct {
 	SystemCatalogs                        string         `toml:"system_catalogs"`
 	TLSCertificate                        string         `toml:"tls_certificate"`
 	TLSClientCACertificate                string         `toml:"tls_client_ca_certificate"`
+	TLSClientMinVersion                   string         `toml:"tls_client_min_version"`
 	TLSClientRequired                     bool           `toml:"tls_client_required"`
 	TLSPrivateKey                         string         `toml:"tls_private_key"`
 	TLSServerCACertificate                string         `toml:"tls_server_ca_certificate"`

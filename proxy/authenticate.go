@@ -6,6 +6,7 @@ import (
 
 	"github.com/pgdrover/pgdrover/pgerror"
 	"github.com/pgdrover/pgdrover/proxy/auth"
+	"github.com/pgdrover/pgdrover/proxy/lookup"
 )
 
 // authenticate finds who the client says it is and has it prove that. What it
@@ -28,8 +29,8 @@ func (c *connection) authenticate() (login, error) {
 		s.log.Error("a user cannot log in", "user", c.startup.User, "database", c.startup.Database, "error", err)
 		found = login{}
 	}
-	if err := c.prove(found); err != nil {
-		if errors.Is(err, auth.ErrWrongPassword) || errors.Is(err, auth.ErrUnknownUser) || errors.Is(err, auth.ErrNoPassword) {
+	if found.credentials, err = c.prove(found); err != nil {
+		if isFailedLogin(err) {
 			s.failedLogins.Fail(c.address)
 		}
 		return login{}, err
@@ -37,20 +38,35 @@ func (c *connection) authenticate() (login, error) {
 	return found, nil
 }
 
+// isFailedLogin tells whether the client is to blame: whoever guesses passwords
+// makes such errors.
+func isFailedLogin(err error) bool {
+	for _, reason := range []error{auth.ErrWrongPassword, auth.ErrUnknownUser, auth.ErrNoPassword, lookup.ErrChanged} {
+		if errors.Is(err, reason) {
+			return true
+		}
+	}
+	return false
+}
+
 // prove runs the exchange, unless the client's certificate names the user. An
 // identity that the certificate does not have leaves the password, if the user
-// has one.
-func (c *connection) prove(l login) error {
+// has one. It gives what the client has shown.
+func (c *connection) prove(l login) (auth.Credentials, error) {
 	if l.place != placeNowhere && certifies(clientCertificate(c.tlsState), l.identity) {
-		return nil
+		return auth.Credentials{}, nil
 	}
-	_, err := c.server.authenticator.Login(c.backend, auth.Request{
+	request := auth.Request{
 		Method:       c.settings.method,
 		User:         c.startup.User,
 		Account:      l.account,
 		Confidential: c.tlsState != nil || c.address.IsLoopback(),
-	})
-	return err
+		EndPoint:     c.endPoint,
+	}
+	if !l.foreign {
+		return c.server.authenticator.Login(c.backend, request)
+	}
+	return c.proveForeign(request)
 }
 
 // admitSession refuses what a user who is logged in cannot have.

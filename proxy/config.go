@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"cmp"
+	"crypto/tls"
 	"net"
 	"strconv"
 	"sync"
@@ -35,6 +36,7 @@ type settings struct {
 type tlsSettings struct {
 	certificate, privateKey, clientCA string
 	required                          bool
+	minVersion                        uint16 // of package tls
 }
 
 func newSettings(c *config.Config, authenticator *auth.Authenticator) *settings {
@@ -53,8 +55,17 @@ func newSettings(c *config.Config, authenticator *auth.Authenticator) *settings 
 			privateKey:  c.General.TLSPrivateKey,
 			clientCA:    c.General.TLSClientCACertificate,
 			required:    c.General.TLSClientRequired,
+			minVersion:  minVersion(c.General.TLSClientMinVersion),
 		},
 	}
+}
+
+// minVersion is general.tls_client_min_version to package tls.
+func minVersion(name string) uint16 {
+	if name == "1.3" {
+		return tls.VersionTLS13
+	}
+	return tls.VersionTLS12
 }
 
 // keepAlive leaves to package net what is not configured: a dead client is
@@ -88,7 +99,9 @@ type login struct {
 	readOnly bool          // a reader of the admin database
 	account  *auth.Account // nil if there is none
 
-	credentials auth.Credentials // for servers
+	// foreign: users.toml has no password of the user, but servers may have.
+	foreign     bool
+	credentials auth.Credentials // that the client has shown
 
 	// identity, if not empty, is the name in the client certificate that logs
 	// in without a password.
@@ -120,7 +133,7 @@ func (u *users) find(user, database string) (login, error) {
 		return l, nil
 	}
 	l, err := u.make(user, database)
-	if err == nil && l.place != placeNowhere {
+	if err == nil && l.account != nil {
 		u.known[key] = l
 	}
 	return l, err
@@ -145,12 +158,15 @@ func (u *users) make(user, database string) (login, error) {
 	if _, ok := c.Cluster(database); !ok {
 		return login{}, nil
 	}
-	if found, ok := c.User(user, database); ok {
-		l, err := u.configured(found)
-		l.place = placeApplication
-		return l, err
+	found, ok := c.User(user, database)
+	if !ok {
+		return login{place: placeApplication, foreign: true, certificateRequired: true}, nil
 	}
-	return login{}, nil
+	l, err := u.configured(found)
+	l.place = placeApplication
+	// With Trust, to be in users.toml is enough.
+	l.foreign = c.General.AuthType != config.AuthTrust && len(found.AcceptedPasswords()) == 0 && found.PasswordHash == ""
+	return l, err
 }
 
 // configured is the login of an entry of [[users]].

@@ -38,6 +38,7 @@ type connection struct {
 	since    time.Time
 
 	tlsState *tls.ConnectionState // nil without TLS
+	endPoint []byte               // what channel binding binds to; nil if there is none
 	startup  wire.Startup
 	minor    int               // protocol version agreed on
 	session  *sessionConn      // nil before the StartupMessage
@@ -148,18 +149,18 @@ func (c *connection) answer(b byte) error {
 }
 
 // startTLS shakes hands; head is what was read of the client's part already.
-func (c *connection) startTLS(config *tls.Config, head []byte) error {
+func (c *connection) startTLS(offered *offer, head []byte) error {
 	var below net.Conn = c.guard
 	if len(head) > 0 {
 		below = &headConn{Conn: c.guard, head: head}
 	}
-	conn := tls.Server(below, config)
+	conn := tls.Server(below, offered.config)
 	if err := conn.Handshake(); err != nil {
 		c.mute = true
 		return fmt.Errorf("TLS handshake: %w", err)
 	}
 	state := conn.ConnectionState()
-	c.conn, c.tlsState = conn, &state
+	c.conn, c.tlsState, c.endPoint = conn, &state, offered.endPoint
 	return nil
 }
 
@@ -257,7 +258,7 @@ var errShuttingDown = pgerror.New(pgerror.CannotConnectNow, "the server is shutt
 
 // whyRefused gives a timeout its reason.
 func (c *connection) whyRefused(err error) error {
-	if !errors.Is(err, os.ErrDeadlineExceeded) {
+	if !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
 	if c.server.isDraining() {

@@ -22,6 +22,7 @@ import (
 	"github.com/pgdrover/pgdrover/config"
 	"github.com/pgdrover/pgdrover/pgerror"
 	"github.com/pgdrover/pgdrover/proxy/auth"
+	"github.com/pgdrover/pgdrover/proxy/lookup"
 )
 
 const (
@@ -80,6 +81,7 @@ type Server struct {
 	options       Options
 	log           *slog.Logger
 	authenticator *auth.Authenticator
+	directory     *lookup.Directory
 	failedLogins  *auth.Limiter
 	failedCancels *auth.Limiter
 	admission     *admission
@@ -90,6 +92,9 @@ type Server struct {
 
 	sessionContext context.Context // ends with errSessionEnded
 	endSessions    context.CancelCauseFunc
+
+	loginContext context.Context // of questions about users; ends with errShuttingDown
+	endLogins    context.CancelCauseFunc
 
 	mu          sync.Mutex
 	state       state
@@ -111,10 +116,12 @@ func New(o Options) (*Server, error) {
 	if o.MaxLogins <= 0 {
 		o.MaxLogins = DefaultMaxLogins
 	}
+	authenticator := auth.New()
 	s := &Server{
 		options:       o,
 		log:           o.Logger,
-		authenticator: auth.New(),
+		authenticator: authenticator,
+		directory:     lookup.New(lookup.Options{Authenticator: authenticator}),
 		failedLogins:  auth.NewLimiter(o.FailedLogins),
 		failedCancels: auth.NewLimiter(o.FailedLogins),
 		admission:     newAdmission(o.MaxLogins),
@@ -124,6 +131,7 @@ func New(o Options) (*Server, error) {
 		stopped:       make(chan struct{}),
 	}
 	s.sessionContext, s.endSessions = context.WithCancelCause(context.Background())
+	s.loginContext, s.endLogins = context.WithCancelCause(context.Background())
 	return s, nil
 }
 
@@ -281,10 +289,12 @@ func (s *Server) forget(conn *guardedConn) {
 	}
 }
 
-// Reload reads the files of TLS again. If they are not usable it returns the
-// error and goes on with what it has. Everything else in the configuration
-// applies to new connections by itself.
+// Reload forgets what servers have said about users, and reads the files of TLS
+// again. If they are not usable it returns the error and goes on with what it
+// has. Connections that are there keep what they have. Everything else in the
+// configuration applies to new connections by itself.
 func (s *Server) Reload() error {
+	s.directory.Forget()
 	return s.certificates.load(s.settings().tls)
 }
 

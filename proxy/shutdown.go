@@ -24,6 +24,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.waitIdle(context.WithoutCancel(ctx), stopTimeout)
 	s.each(func(c *guardedConn) { c.Close() })
 	s.waitIdle(context.WithoutCancel(ctx), stopTimeout)
+	s.directory.Close()
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -46,6 +47,7 @@ func (s *Server) drain() bool {
 	if s.listener != nil {
 		s.listener.Close()
 	}
+	s.endLogins(errShuttingDown)
 	sessions := s.sessions.close()
 	for conn := range s.connections {
 		if !sessions[conn] {

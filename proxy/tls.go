@@ -10,16 +10,23 @@ import (
 	"sync/atomic"
 
 	"github.com/pgdrover/pgdrover/pgerror"
+	"github.com/pgdrover/pgdrover/proxy/auth"
 )
 
 // alpnProtocol is PostgreSQL's registered name in ALPN.
 const alpnProtocol = "postgresql"
 
-// certificates holds the TLS configuration that new connections get.
-type certificates struct{ current atomic.Pointer[tls.Config] }
+// certificates holds the TLS that new connections are offered.
+type certificates struct{ current atomic.Pointer[offer] }
+
+// offer is TLS as one client is offered it.
+type offer struct {
+	config   *tls.Config
+	endPoint []byte // of the certificate, for channel binding; nil if it has none
+}
 
 // offered is nil if there is no TLS.
-func (c *certificates) offered() *tls.Config { return c.current.Load() }
+func (c *certificates) offered() *offer { return c.current.Load() }
 
 // load reads the files again. If they are not usable, what was loaded before
 // stays in use.
@@ -33,7 +40,7 @@ func (c *certificates) load(s tlsSettings) error {
 }
 
 // loadTLS gives nil if no certificate is configured.
-func loadTLS(s tlsSettings) (*tls.Config, error) {
+func loadTLS(s tlsSettings) (*offer, error) {
 	if s.certificate == "" && s.privateKey == "" {
 		if s.required {
 			return nil, pgerror.New(pgerror.ConfigFileError, "general.tls_client_required is set, but there is no certificate").
@@ -49,18 +56,17 @@ func loadTLS(s tlsSettings) (*tls.Config, error) {
 	}
 	out := &tls.Config{
 		Certificates: []tls.Certificate{certificate},
-		MinVersion:   tls.VersionTLS12,
+		MinVersion:   s.minVersion,
 		NextProtos:   []string{alpnProtocol},
 	}
-	if s.clientCA == "" {
-		return out, nil
+	if s.clientCA != "" {
+		out.ClientAuth = tls.VerifyClientCertIfGiven
+		if out.ClientCAs, err = loadAuthorities(s.clientCA); err != nil {
+			return nil, pgerror.New(pgerror.ConfigFileError, "load the certificate authorities of clients: %w", err).
+				WithDetail("general.tls_client_ca_certificate is %q.", s.clientCA)
+		}
 	}
-	out.ClientAuth = tls.VerifyClientCertIfGiven
-	if out.ClientCAs, err = loadAuthorities(s.clientCA); err != nil {
-		return nil, pgerror.New(pgerror.ConfigFileError, "load the certificate authorities of clients: %w", err).
-			WithDetail("general.tls_client_ca_certificate is %q.", s.clientCA)
-	}
-	return out, nil
+	return &offer{config: out, endPoint: auth.EndPoint(certificate.Leaf)}, nil
 }
 
 func loadAuthorities(file string) (*x509.CertPool, error) {

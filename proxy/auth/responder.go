@@ -16,6 +16,7 @@ type Responder struct {
 	options ResponderOptions
 	state   responderState
 	scram   *scramClient // in a SASL exchange
+	asked   bool         // a password, or a proof of it
 }
 
 // ResponderOptions are one login at a server.
@@ -68,6 +69,10 @@ func NewResponder(o ResponderOptions) *Responder { return &Responder{options: o}
 // Done tells whether the server has said AuthenticationOk.
 func (r *Responder) Done() bool { return r.state == responded }
 
+// Asked tells whether the server has asked for a password or a proof of one;
+// otherwise it trusts the address or the certificate.
+func (r *Responder) Asked() bool { return r.asked }
+
 // Respond gives the answer to a request; nil if none is due. Errors are
 // *pgerror.Error, after which the connection is of no use.
 func (r *Responder) Respond(request pgproto3.BackendMessage) (pgproto3.FrontendMessage, error) {
@@ -89,6 +94,7 @@ func (r *Responder) Respond(request pgproto3.BackendMessage) (pgproto3.FrontendM
 		return nil, err
 	}
 	r.state = next
+	r.asked = r.asked || kind != requestOk
 	return answer, nil
 }
 

@@ -56,9 +56,12 @@ type Connection struct {
 
 	// Parameters are those that the server reported.
 	Parameters    map[string]string
-	ProtocolMinor int              // as agreed on
-	TLSVersion    string           // "TLS 1.3"; "" without TLS
-	Notices       []*pgerror.Error // what the server said during the login, the first 16
+	ProtocolMinor int    // as agreed on
+	TLSVersion    string // "TLS 1.3"; "" without TLS
+	// PasswordChecked tells that the server asked for the password and found it
+	// right; otherwise it trusts this host, or the client's certificate alone.
+	PasswordChecked bool
+	Notices         []*pgerror.Error // what the server said during the login, the first 16
 }
 
 // Credentials gives what db and user say to log in at a server with, several

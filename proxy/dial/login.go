@@ -134,6 +134,7 @@ func (l *login) take(kind byte, body []byte) (loginState, error) {
 		if len(body) != 1 || body[0] != 'I' {
 			return l.state, malformed(kind, errors.New("the transaction status is not idle"))
 		}
+		l.result.PasswordChecked = l.responder.Asked()
 		return ready, nil
 	}
 	return l.state, nil
