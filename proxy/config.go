@@ -164,8 +164,10 @@ func (u *users) make(user, database string) (login, error) {
 	}
 	l, err := u.configured(found)
 	l.place = placeApplication
-	// With Trust, to be in users.toml is enough.
-	l.foreign = c.General.AuthType != config.AuthTrust && len(found.AcceptedPasswords()) == 0 && found.PasswordHash == ""
+	// With Trust, to be in users.toml is enough; an identity alone asks for its
+	// certificate.
+	l.foreign = c.General.AuthType != config.AuthTrust && found.Identity == "" &&
+		len(found.AcceptedPasswords()) == 0 && found.PasswordHash == ""
 	return l, err
 }
 
