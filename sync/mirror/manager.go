@@ -166,7 +166,7 @@ func (m *Manager) recordEnd(ctx context.Context, conn *pgx.Conn, id TaskID, job 
 	switch {
 	case to == Failed:
 		next = mirrorFails
-	case errors.Is(failure, state.ErrRestartAsked):
+	case to == Cancelled && errors.Is(failure, state.ErrRestartAsked):
 		return nil // whoever has asked starts it, or else who looks for mirrors to take up
 	case to == Interrupted && (again || errors.Is(failure, state.ErrLeaseLost)):
 		return nil // it is taken up again
@@ -293,7 +293,7 @@ func (m *Manager) end(ctx context.Context, id TaskID, job job, err error) {
 // recordOutcome records how a task has ended, and gives that: a task that was to
 // be started anew, and that STOP_TASK has met since, was stopped.
 func recordOutcome(ctx context.Context, conn *pgx.Conn, id TaskID, to TaskState, failure *pgerror.Error) (TaskState, *pgerror.Error, error) {
-	if errors.Is(failure, state.ErrRestartAsked) {
+	if failure != nil && errors.Is(failure, state.ErrRestartAsked) {
 		ok, err := state.SetTask(ctx, conn, int64(id), string(to), []string{string(Restarting)}, failure, true)
 		if err != nil || ok {
 			return to, failure, err
