@@ -69,11 +69,12 @@ func commandTable() []*command {
 			role:        Admin, columns: resumeMirrorColumns, example: "RETRY MIRROR reporting", run: runRetryMirror, effects: true,
 		},
 		{
-			syntax: "RESYNC <mirror> [<tables>]",
+			syntax: "RESYNC <mirror> [STOPPED] [<tables>] [STRATEGY {TRUNCATE|SWAP|RECONCILE}]",
 			help:   "copy tables of a mirror again while the others go on",
-			description: "Without tables, all that are stopped. What their tables on the destination hold is replaced. The task that works on " +
-				"the mirror does it; if none does, one is started.",
-			role: Admin, columns: resyncColumns, example: `RESYNC prod_to_prod_sharded public.orders, sales."Order Items"`, run: runResync, effects: true,
+			description: "The tables named, or those that are STOPPED, or all of the mirror, which are then copied one after another. TRUNCATE empties a table and fills it again. SWAP " +
+				"fills a second one and puts it into its place: readers see the old rows, then the new. RECONCILE copies the rows beside the table and changes in it what differs. " +
+				"Without STRATEGY it is the mirror's resync_strategy. The task that works on the mirror does it; if none does, one is started. SHOW TABLE_COPIES tells how far it is.",
+			role: Admin, columns: resyncColumns, example: `RESYNC prod_to_prod_sharded public.orders, sales."Order Items" STRATEGY swap`, run: runResync, effects: true,
 		},
 		{
 			syntax: "DROP MIRROR <mirror>",

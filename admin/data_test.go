@@ -12,6 +12,7 @@ import (
 
 	"github.com/pgdrover/pgdrover/pgerror"
 	"github.com/pgdrover/pgdrover/sync/mirror"
+	"github.com/pgdrover/pgdrover/sync/resync"
 )
 
 func pointer[T any](v T) *T { return &v }
@@ -158,9 +159,9 @@ func TestDataCommands(t *testing.T) {
 		asked = append(asked, r)
 		return mirror.Started{Task: 7, Slots: slots, Warnings: warnings[:1]}, nil
 	}
-	s.engine.resync = func(name string, tables []string) (mirror.Started, error) {
-		asked = append(asked, append([]string{name}, tables...))
-		return mirror.Started{Task: 8}, nil
+	s.engine.resync = func(name string, r mirror.ResyncRequest) (mirror.Resynced, error) {
+		asked = append(asked, name, r)
+		return mirror.Resynced{Started: mirror.Started{Task: 8}}, nil
 	}
 	s.engine.dropMirror = func(name string) (mirror.DropMirrorReport, error) {
 		asked = append(asked, name)
@@ -191,8 +192,6 @@ func TestDataCommands(t *testing.T) {
 			"WARNING:01000 T:task_id,replication_slot D:7,NULL C:COPY_DATA Z:I"},
 		{`REPLICATE a b p s`, []string{"s"}, mirror.CopyDataRequest{Source: "a", Destination: "b", Publication: "p", Slot: "s", StreamOnly: true},
 			"WARNING:01000 T:task_id D:7 C:REPLICATE Z:I"},
-		{`RESYNC m`, nil, []string{"m"}, "T:task_id D:8 C:RESYNC Z:I"},
-		{`RESYNC m public.t, "S"."T"`, nil, []string{"m", "public.t", "S.T"}, "T:task_id D:8 C:RESYNC Z:I"},
 		{`DROP MIRROR m`, nil, "m", "T:drop_mirror,slots D:OK,a C:DROP MIRROR Z:I"},
 		{`DROP MIRROR left`, nil, "left", "WARNING:01000 NOTICE:00000 T:drop_mirror,slots D:incomplete,a, b C:DROP MIRROR Z:I"},
 		{`DROP MIRROR foreign`, nil, "foreign", "NOTICE:00000 T:drop_mirror,slots D:OK,NULL C:DROP MIRROR Z:I"},
@@ -207,6 +206,26 @@ func TestDataCommands(t *testing.T) {
 			t.Errorf("%s asks the engine (-want +got):\n%s", test.statement, diff)
 		}
 	}
+	for statement, want := range map[string]mirror.ResyncRequest{
+		`RESYNC m`: {}, `RESYNC m STOPPED`: {Stopped: true}, `RESYNC m public.t, "S"."T"`: {Tables: []string{"public.t", "S.T"}},
+		`resync m strategy swap`:                         {Strategy: resync.Swap},
+		`RESYNC m a, b c STRATEGY Reconcile`:             {Tables: []string{"a", "b", "c"}, Strategy: resync.Reconcile},
+		`RESYNC m STRATEGY truncate stopped`:             {Stopped: true, Strategy: resync.Truncate},
+		`RESYNC m "stopped", strategy STRATEGY truncate`: {Tables: []string{"stopped", "strategy"}, Strategy: resync.Truncate},
+		`RESYNC m strategy`:                              {Tables: []string{"strategy"}},
+		`RESYNC m swap`:                                  {Tables: []string{"swap"}},
+	} {
+		asked = nil
+		if got := c.query(statement); got != "T:task_id D:8 C:RESYNC Z:I" {
+			t.Errorf("%s: %s", statement, got)
+		}
+		if diff := cmp.Diff([]any{"m", want}, asked); diff != "" {
+			t.Errorf("%s asks the engine (-want +got):\n%s", statement, diff)
+		}
+	}
+	if e := c.refusal("RESYNC m STOPPED t"); e.Code != "42601" {
+		t.Errorf("STOPPED with tables: %+v", e)
+	}
 	if got := c.query("COPY_DATA a b NULL"); !strings.Contains(got, "D:7") {
 		t.Errorf("a name that is a keyword of SQL: %s", got)
 	}
@@ -220,9 +239,9 @@ func TestDataCommandsPrepared(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	var tables []string
-	s.engine.resync = func(_ string, named []string) (mirror.Started, error) {
-		tables = named
-		return mirror.Started{Task: 8}, nil
+	s.engine.resync = func(_ string, r mirror.ResyncRequest) (mirror.Resynced, error) {
+		tables = r.Tables
+		return mirror.Resynced{Started: mirror.Started{Task: 8}}, nil
 	}
 	conn := connectPgx(t, s, pgx.QueryExecModeCacheStatement, &[]string{})
 	var task string

@@ -40,9 +40,9 @@ type Engine interface {
 	// CopyData starts COPY_DATA or REPLICATE and returns at once. The task does
 	// not end with ctx.
 	CopyData(ctx context.Context, request mirror.CopyDataRequest) (mirror.Started, error)
-	// Resync has tables of a mirror copied again: those named, as "schema.table"
-	// without quotes or by their names alone; without names, those stopped.
-	Resync(ctx context.Context, name string, tables []string) (mirror.Started, error)
+	// Resync has tables of a mirror copied again: those named, those that are
+	// stopped, or all. What the destination has no room for is refused: 53100.
+	Resync(ctx context.Context, name string, request mirror.ResyncRequest) (mirror.Resynced, error)
 	// CreateMirror records a mirror and starts nothing; 42710 if there is one of
 	// that name.
 	CreateMirror(ctx context.Context, definition config.Mirror) error

@@ -3,6 +3,8 @@ package admin
 import (
 	"slices"
 	"strings"
+
+	"github.com/pgdrover/pgdrover/sync/resync"
 )
 
 // capture is one thing that a pattern took from a statement. Captures form a
@@ -141,6 +143,9 @@ func (m *matcher) argumentEnd(kind argumentKind, at int) int {
 	if _, known := parameterNamed(first.text); kind == parameterArgument && !known {
 		return at
 	}
+	if kind == tablesArgument && m.strategyAt(at) {
+		return at
+	}
 	if kind == slotArgument && slices.ContainsFunc(optionLike, first.is) {
 		return at
 	}
@@ -188,11 +193,17 @@ func (m *matcher) tablesEnd(at int) int {
 		if m.tokens[next].is(",") {
 			next++
 		}
-		if !m.tokens[next].isValue() {
+		if !m.tokens[next].isValue() || next == end && m.strategyAt(next) {
 			return end
 		}
 		end = m.tableEnd(next)
 	}
+}
+
+// strategyAt tells whether RESYNC's STRATEGY stands at at, and not a table of that
+// name.
+func (m *matcher) strategyAt(at int) bool {
+	return m.tokens[at].is("STRATEGY") && slices.ContainsFunc(resync.Strategies, func(s resync.Strategy) bool { return m.tokens[at+1].is(string(s)) })
 }
 
 // tableEnd gives the token after the table that begins at at: the unquoted

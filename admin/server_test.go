@@ -37,7 +37,7 @@ type engineStub struct {
 	probe      func(string) (time.Duration, error)
 
 	copyData     func(mirror.CopyDataRequest) (mirror.Started, error)
-	resync       func(name string, tables []string) (mirror.Started, error)
+	resync       func(name string, request mirror.ResyncRequest) (mirror.Resynced, error)
 	dropMirror   func(name string) (mirror.DropMirrorReport, error)
 	createMirror func(config.Mirror) error
 	alterMirror  func(context.Context, string, func(*config.Mirror) error) (mirror.Started, error)
@@ -67,8 +67,8 @@ func (e *engineStub) Watch(ctx context.Context, id mirror.TaskID, tell func(mirr
 func (e *engineStub) CopyData(_ context.Context, r mirror.CopyDataRequest) (mirror.Started, error) {
 	return e.copyData(r)
 }
-func (e *engineStub) Resync(_ context.Context, name string, tables []string) (mirror.Started, error) {
-	return e.resync(name, tables)
+func (e *engineStub) Resync(_ context.Context, name string, request mirror.ResyncRequest) (mirror.Resynced, error) {
+	return e.resync(name, request)
 }
 func (e *engineStub) DropMirror(_ context.Context, name string) (mirror.DropMirrorReport, error) {
 	return e.dropMirror(name)

@@ -37,6 +37,8 @@ var tableCopyColumns = []Column{
 	{"error", Text, "its message"},
 	{"detail", Text, "its DETAIL"},
 	{"hint", Text, "its HINT"},
+	{"strategy", Text, "of a RESYNC: truncate, swap or reconcile; NULL when it has ended"},
+	{"step", Text, "what it is doing; percent and eta are those of the step"},
 }
 
 // runShowTableCopies is SHOW TABLE_COPIES.
@@ -73,5 +75,6 @@ func tableCopyRow(t mirror.TableCopyRow, now time.Time) []any {
 		elapsed, elapsedMS, orNull(t.SQL), t.Mirror, numberOrNull(int64(t.Task)), int64(t.Shard), t.TotalRows, t.TotalBytes, cutOff(t.Percent), eta,
 		orNull(t.Workers), int64(t.Attempt), t.Ranges, t.RangesDone, orNull(t.Format),
 	}
-	return append(row, errorFields(t.Error)...)
+	row = append(row, errorFields(t.Error)...)
+	return append(row, orNull(t.Strategy), orNull(t.Step))
 }

@@ -88,6 +88,9 @@ type DataSync struct {
 	HeartbeatInterval time.Duration `toml:"heartbeat_interval"` // 0: none
 	StatusInterval    time.Duration `toml:"status_interval"`    //
 	Streaming         bool          `toml:"streaming"`          // of transactions in progress
+	ResyncDiskLimit   int64         `toml:"resync_disk_limit"`  // bytes of a shard's database; 0: none
+	ResyncMaxLag      time.Duration `toml:"resync_max_lag"`     // 0: resyncs never wait
+	ResyncLockWait    time.Duration `toml:"resync_lock_wait"`   // for the locks of a swap
 }
 
 // Default gives the configuration of two empty files, with a generated admin

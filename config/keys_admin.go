@@ -49,5 +49,8 @@ var dataSyncTable = Table{
 		{Name: "heartbeat_interval", Default: `10000`, Unit: "ms", flags: settable, Description: "Write a message into the source's WAL after so long without a change, so that the slot of an idle database does not hold WAL back; 0 writes none."},
 		{Name: "status_interval", Default: `1000`, Unit: "ms", Min: 10, Max: 30_000, flags: settable, Description: "How often the source is told what has been applied; it has to be well below its wal_sender_timeout."},
 		{Name: "streaming", Default: `true`, flags: settable, Description: "Ask servers from version 14 on to send large transactions while they are in progress."},
+		{Name: "resync_disk_limit", Default: `0`, Unit: "bytes", flags: settable, Description: "What the database of a shard of the destination may take up: RESYNC is refused if it would need more; 0 for no limit. Nothing in SQL tells how much of a disk is free."},
+		{Name: "resync_max_lag", Default: `0`, Unit: "ms", flags: settable, Description: "RESYNC waits while the mirror's stream, or a standby of the destination, is further behind; 0 never waits."},
+		{Name: "resync_lock_wait", Default: `300000`, Unit: "ms", flags: settable, Description: "How long RESYNC tries to get the locks that a swap needs for some hundredths of a second; it waits for them half a second at a time, and gives up after this."},
 	},
 }

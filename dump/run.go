@@ -30,6 +30,8 @@ type Options struct {
 	// call into one (event triggers, for example) are dumped all the same, and
 	// so are triggers, views and foreign keys of other schemas that use one.
 	ExcludeSchemas []string
+	// ExcludePrefixes are beginnings of such names.
+	ExcludePrefixes []string
 
 	LockTimeout         time.Duration // wait for the lock on each table; 0 is without end
 	QuoteAllIdentifiers bool          // quote also what needs it in no known version; best when the majors of the servers differ
@@ -102,7 +104,8 @@ func (b Binary) run(ctx context.Context, o Options, args []string) (*Archive, er
 	// Some versions write a publication's tables although their schema is
 	// excluded, others do not.
 	archive.Entries = slices.DeleteFunc(archive.Entries, func(e Entry) bool {
-		return e.Namespace != "" && slices.Contains(o.ExcludeSchemas, e.Namespace)
+		return e.Namespace != "" && (slices.Contains(o.ExcludeSchemas, e.Namespace) ||
+			slices.ContainsFunc(o.ExcludePrefixes, func(prefix string) bool { return strings.HasPrefix(e.Namespace, prefix) }))
 	})
 	return archive, nil
 }
@@ -154,6 +157,9 @@ func (o Options) arguments() ([]string, error) {
 		// The option takes a pattern of psql's kind. Inside double quotes
 		// case is kept and no character is special.
 		args = append(args, "--exclude-schema="+QuoteIdent(schema))
+	}
+	for _, prefix := range o.ExcludePrefixes {
+		args = append(args, "--exclude-schema="+QuoteIdent(prefix)+"*")
 	}
 	for _, arg := range args {
 		if strings.ContainsRune(arg, 0) {

@@ -249,7 +249,7 @@ func TestAlterMirrorMapping(t *testing.T) {
 	says(t, row.Error, pgerror.ObjectNotInPrerequisiteState, "holds rows already", "RESYNC")
 	rowsOf(t, destination, "SELECT id FROM sold", "-1")
 	destination.Exec(t, "DELETE FROM sold")
-	if _, err := m.Resync(t.Context(), theMirror, []string{"items"}); err != nil {
+	if _, err := m.Resync(t.Context(), theMirror, mirror.ResyncRequest{Tables: []string{"items"}}); err != nil {
 		t.Fatal(full(err))
 	}
 	becomes(t, m, "public.items", mirror.TableStreaming)

@@ -240,7 +240,7 @@ func TestDataCommands(t *testing.T) {
 	becomes(t, m, `public.Weird "Name" $1`, mirror.TableStreaming)
 	arrived(t, m, source, destination)
 	r.psql(t, "-c", "RESYNC prod_to_prod_new nothing").expect(t, 1, `has no table "nothing"`, "SHOW MIRROR")
-	r.psql(t, "-c", "RESYNC prod_to_prod_new").expect(t, 1, "no table of mirror", "is stopped")
+	r.psql(t, "-c", "RESYNC prod_to_prod_new STOPPED").expect(t, 1, "no table of mirror", "is stopped")
 	r.psql(t, "-c", "RESYNC nobody items").expect(t, 1, "nobody")
 
 	r.psql(t, "-v", "ON_ERROR_STOP=1", "-c", "STOP_TASK "+task).expect(t, 0, "OK")

@@ -110,7 +110,7 @@ func TestDataTableHoldsRows(t *testing.T) {
 	changed(t, source, 1)
 	ledger.CaughtUp(t, source, applied(m))
 	rowsOf(t, destination, `SELECT note FROM "it's"."a.b ""c"""`, "mine")
-	if _, err := m.Resync(t.Context(), theMirror, []string{`it's.a.b "c"`}); err != nil {
+	if _, err := m.Resync(t.Context(), theMirror, mirror.ResyncRequest{Tables: []string{`it's.a.b "c"`}}); err != nil {
 		t.Fatal(full(err))
 	}
 	becomes(t, m, `it's.a.b "c"`, mirror.TableStreaming)
@@ -122,7 +122,7 @@ func TestDataTableHoldsRows(t *testing.T) {
 	row = becomes(t, m, "public.joins", mirror.TableStopped)
 	says(t, row.Error, pgerror.ObjectNotInPrerequisiteState, "holds rows already", "RESYNC")
 	rowsOf(t, destination, "SELECT n FROM joins", "1")
-	if _, err := m.Resync(t.Context(), theMirror, nil); err != nil {
+	if _, err := m.Resync(t.Context(), theMirror, mirror.ResyncRequest{Stopped: true}); err != nil {
 		t.Fatal(full(err))
 	}
 	becomes(t, m, "public.joins", mirror.TableStreaming)
@@ -163,7 +163,7 @@ func TestDataOneBadTable(t *testing.T) {
 			source.Exec(t, "DELETE FROM bad WHERE id = 1")
 			ledger.CaughtUp(t, source, applied(m))
 			destination.Exec(t, c.mend)
-			if _, err := m.Resync(t.Context(), theMirror, []string{"bad"}); err != nil {
+			if _, err := m.Resync(t.Context(), theMirror, mirror.ResyncRequest{Tables: []string{"bad"}}); err != nil {
 				t.Fatal(full(err))
 			}
 			becomes(t, m, "public.bad", mirror.TableStreaming)

@@ -143,7 +143,7 @@ func TestDataFromReplicas(t *testing.T) {
 		// A table that joins, and one that is copied again.
 		source.Exec(t, "CREATE TABLE added (id int, v text); ALTER TABLE added REPLICA IDENTITY FULL; INSERT INTO added SELECT i, 'v' || i FROM generate_series(1, 1000) i")
 		becomes(t, m, "public.added", mirror.TableStreaming)
-		if _, err := m.Resync(t.Context(), theMirror, []string{"notes"}); err != nil {
+		if _, err := m.Resync(t.Context(), theMirror, mirror.ResyncRequest{Tables: []string{"notes"}}); err != nil {
 			t.Fatal(full(err))
 		}
 		source.Exec(t, "UPDATE added SET v = v || '!' WHERE id % 7 = 0; DELETE FROM added WHERE id % 11 = 0")

@@ -98,7 +98,7 @@ func TestDataToShards(t *testing.T) {
 
 	// One shard is copied again with the others: RESYNC is of all.
 	to[1].Exec(t, "DELETE FROM ranges; DELETE FROM everywhere")
-	if _, err := m.Resync(t.Context(), theMirror, []string{"ranges", "public.everywhere"}); err != nil {
+	if _, err := m.Resync(t.Context(), theMirror, mirror.ResyncRequest{Tables: []string{"ranges", "public.everywhere"}}); err != nil {
 		t.Fatal(full(err))
 	}
 	pgtest.Eventually(t, "they are copied again", func(ctx context.Context) (bool, error) {
@@ -169,7 +169,7 @@ column = "id"
 				rowsOf(t, d, "SELECT FROM nulls WHERE tenant IS NULL UNION ALL SELECT FROM unmatched WHERE tenant = 99")
 			}
 			source.Exec(t, "DELETE FROM nulls WHERE tenant IS NULL; UPDATE unmatched SET tenant = 4 WHERE tenant = 99")
-			if _, err := m.Resync(t.Context(), theMirror, nil); err != nil {
+			if _, err := m.Resync(t.Context(), theMirror, mirror.ResyncRequest{Stopped: true}); err != nil {
 				t.Fatal(full(err))
 			}
 			becomes(t, m, "public.nulls", mirror.TableStreaming)

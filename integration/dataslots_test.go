@@ -18,7 +18,7 @@ import (
 // anew, and checks that it works.
 func begunAnew(tb testing.TB, m *mirror.Manager, e *pgerror.Error, source *pgtest.Database, destination ...*pgtest.Database) {
 	tb.Helper()
-	if !regexp.MustCompile(`DROP MIRROR "?prod_to_prod_new"?; COPY_DATA "?prod"? "?prod_new"? "?all_tables"?; .*RESYNC "?prod_to_prod_new"?;`).MatchString(e.Hint) {
+	if !regexp.MustCompile(`DROP MIRROR "?prod_to_prod_new"?; COPY_DATA "?prod"? "?prod_new"? "?all_tables"?; .*RESYNC "?prod_to_prod_new"? STOPPED;`).MatchString(e.Hint) {
 		tb.Fatalf("the hint does not say how to begin anew: %s", full(e))
 	}
 	if _, err := m.DropMirror(tb.Context(), theMirror); err != nil {
@@ -32,7 +32,7 @@ func begunAnew(tb testing.TB, m *mirror.Manager, e *pgerror.Error, source *pgtes
 		task, err := look(ctx, m, id)
 		return task.Inner == "replicating", err
 	})
-	if _, err := m.Resync(tb.Context(), theMirror, nil); err != nil {
+	if _, err := m.Resync(tb.Context(), theMirror, mirror.ResyncRequest{Stopped: true}); err != nil {
 		tb.Fatal(full(err))
 	}
 	becomes(tb, m, "public.items", mirror.TableStreaming)
@@ -260,7 +260,7 @@ func TestDataNoFreeSlot(t *testing.T) {
 	source.Exec(t, "SELECT pg_drop_replication_slot('second')")
 	if row.State == mirror.TableStopped {
 		says(t, row.Error, "53400", "max_replication_slots", "RESYNC")
-		if _, err := m.Resync(t.Context(), theMirror, nil); err != nil {
+		if _, err := m.Resync(t.Context(), theMirror, mirror.ResyncRequest{Stopped: true}); err != nil {
 			t.Fatal(full(err))
 		}
 	}

@@ -209,7 +209,7 @@ func TestDataFromShards(t *testing.T) {
 			id := copyData(t, m, copyRequest())
 			streaming(t, m, id)
 			tenantChanges(t, sources, 1)
-			if _, err := m.Resync(t.Context(), theMirror, []string{"visits"}); err != nil {
+			if _, err := m.Resync(t.Context(), theMirror, mirror.ResyncRequest{Tables: []string{"visits"}}); err != nil {
 				t.Fatal(full(err))
 			}
 			again(t, m, "visits", 2)
@@ -377,7 +377,7 @@ func TestDataFromShardsTruncate(t *testing.T) {
 		}
 	}
 	if stopped {
-		if _, err := m.Resync(t.Context(), theMirror, nil); err != nil {
+		if _, err := m.Resync(t.Context(), theMirror, mirror.ResyncRequest{Stopped: true}); err != nil {
 			t.Fatal(full(err))
 		}
 		pgtest.Eventually(t, "the table streams again from both shards", func(ctx context.Context) (bool, error) {

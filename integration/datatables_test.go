@@ -173,7 +173,7 @@ func TestDataPublicationChanges(t *testing.T) {
 	row := oneOf(t, m, "public.later", mirror.TableStreaming, mirror.TableStopped)
 	if row.State == mirror.TableStopped {
 		says(t, row.Error, "55000", "holds rows already", "RESYNC")
-		if _, err := m.Resync(t.Context(), theMirror, []string{"later"}); err != nil {
+		if _, err := m.Resync(t.Context(), theMirror, mirror.ResyncRequest{Tables: []string{"later"}}); err != nil {
 			t.Fatal(full(err))
 		}
 		becomes(t, m, "public.later", mirror.TableStreaming)

@@ -83,7 +83,7 @@ func TestMappedMirror(t *testing.T) {
 			}
 			arrivesMapped()
 			destinations[0].Exec(t, `DELETE FROM shop."Articles ""sold""" WHERE id > 500`)
-			if _, err := m.Resync(t.Context(), weirdMirror, []string{"items"}); err != nil {
+			if _, err := m.Resync(t.Context(), weirdMirror, mirror.ResyncRequest{Tables: []string{"items"}}); err != nil {
 				t.Fatal(full(err))
 			}
 			pgtest.Eventually(t, "the rows are there again, and the table streams", func(ctx context.Context) (bool, error) {
@@ -136,8 +136,8 @@ func TestMappedWrongly(t *testing.T) {
 		}
 	}
 	d := mappedDefinition()
-	d.ResyncStrategy = "swap"
-	says(t, m.CreateMirror(t.Context(), d), pgerror.FeatureNotSupported, "resync_strategy")
+	d.ReplicateIndexes = false
+	says(t, m.CreateMirror(t.Context(), d), pgerror.FeatureNotSupported, "replicate_indexes")
 }
 
 // equalSets compares rows whose order does not count.

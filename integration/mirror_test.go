@@ -171,7 +171,7 @@ func TestDamagedTableStops(t *testing.T) {
 			case "column is missing":
 				destination.Exec(t, `ALTER TABLE items ADD COLUMN price numeric`)
 			}
-			if _, err := m.Resync(t.Context(), theMirror, nil); err != nil {
+			if _, err := m.Resync(t.Context(), theMirror, mirror.ResyncRequest{Stopped: true}); err != nil {
 				t.Fatal(full(err))
 			}
 			becomes(t, m, "public.items", mirror.TableStreaming)

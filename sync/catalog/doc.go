@@ -6,9 +6,21 @@
 // out of SQL text: objects are found by OID or by schema and name.
 package catalog
 
+import "regexp"
+
 // userSchemas is true for schemas that hold what a user made. The schema
-// pgdrover holds our own state and belongs to nobody's dump.
-const userSchemas = `n.nspname <> 'information_schema' AND n.nspname <> 'pgdrover' AND n.nspname !~ '^pg_'`
+// pgdrover holds our own state and belongs to nobody's dump, and so do those in
+// which tables are copied again.
+const userSchemas = `n.nspname <> 'information_schema' AND n.nspname <> 'pgdrover' AND n.nspname !~ '^pg_' AND n.nspname !~ '` + resyncSchemas + `'`
+
+// resyncSchemas are the names of package resync's schemas, as a regular expression.
+const resyncSchemas = `^pgdrover_(shadow|stage|old)_[0-9]+$`
+
+var ofResync = regexp.MustCompile(resyncSchemas)
+
+// OwnSchema tells whether a schema is one that pgdrover has made for itself: its
+// state, or tables that are being copied again. They are nobody's to mirror.
+func OwnSchema(name string) bool { return name == "pgdrover" || ofResync.MatchString(name) }
 
 // Name is a schema-qualified name.
 type Name struct {

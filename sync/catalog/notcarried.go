@@ -21,7 +21,7 @@ func UnloggedTables(ctx context.Context, conn *pgx.Conn, publication string) ([]
 	rows, err := conn.Query(ctx, `
 SELECT n.nspname::text, c.relname::text
 FROM pg_publication p, pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE p.pubname = $1 AND c.relkind = 'r' AND c.relpersistence = 'u' AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pgdrover')
+WHERE p.pubname = $1 AND c.relkind = 'r' AND c.relpersistence = 'u' AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pgdrover') AND n.nspname !~ '`+resyncSchemas+`'
   AND (p.puballtables `+bySchema+`)
 ORDER BY 1, 2`, publication)
 	if err != nil {

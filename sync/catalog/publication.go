@@ -65,7 +65,7 @@ SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relreplident:
 FROM pg_publication_tables t
 JOIN pg_namespace n ON n.nspname = t.schemaname
 JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename
-WHERE t.pubname = $1 AND n.nspname <> 'pgdrover'
+WHERE t.pubname = $1 AND n.nspname <> 'pgdrover' AND n.nspname !~ '`+resyncSchemas+`'
 ORDER BY 2, 3`, name)
 	if err != nil {
 		return p, false, fmt.Errorf("read tables of publication %q: %w", name, err)

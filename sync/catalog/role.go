@@ -45,10 +45,10 @@ WHERE r.rolname !~ '^pg_'
        OR r.oid IN (SELECT s.refobjid FROM pg_shdepend s
                     WHERE s.refclassid = 'pg_authid'::regclass
                       AND s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
-                      AND NOT (s.classid = 'pg_namespace'::regclass AND s.objid = (SELECT oid FROM pg_namespace WHERE nspname = 'pgdrover'))
+                      AND NOT (s.classid = 'pg_namespace'::regclass AND s.objid IN (SELECT oid FROM pg_namespace WHERE nspname = 'pgdrover' OR nspname ~ '`+resyncSchemas+`'))
                       AND NOT (s.classid = 'pg_class'::regclass AND EXISTS (
                             SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-                            WHERE c.oid = s.objid AND n.nspname = 'pgdrover'))))
+                            WHERE c.oid = s.objid AND (n.nspname = 'pgdrover' OR n.nspname ~ '`+resyncSchemas+`')))))
 ORDER BY 1`, extra)
 	if err != nil {
 		return nil, fmt.Errorf("read roles: %w", err)

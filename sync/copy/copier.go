@@ -62,6 +62,9 @@ type Options struct {
 	Done   [][]Record
 	Logger *slog.Logger
 
+	// Ease is called before each range, by many goroutines at once; it returns when
+	// the range may begin.
+	Ease func(ctx context.Context) error
 	// Progress tells what has been read of a range since the last call, in bytes
 	// of COPY's own form. It is negative when an attempt has failed.
 	Progress func(r *Range, rows, bytes int64)

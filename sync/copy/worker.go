@@ -53,6 +53,11 @@ func (w *worker) run(ctx context.Context) error {
 		if j == nil {
 			return context.Cause(ctx)
 		}
+		if w.c.o.Ease != nil {
+			if err := w.c.o.Ease(j.table.ctx); err != nil && ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+		}
 		w.tell(j, true)
 		err := w.c.retry(j.table.ctx, j.r.String(), w.tellRetry(j), func(ctx context.Context) error { return w.attempt(ctx, j) })
 		w.tell(j, false)

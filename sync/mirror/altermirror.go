@@ -236,7 +236,7 @@ func (j *copyData) takeRemappedTable(ctx context.Context, key tableKey, moved bo
 	to := TableState(row.State)
 	if to != TablePending && to != TableUnpublished {
 		to = TablePending
-		if err := j.tables.set(ctx, TableResyncing, nil, key); err != nil || !moved {
+		if err := j.tables.set(ctx, TableResyncing, endResync, key); err != nil || !moved {
 			return err
 		}
 	}

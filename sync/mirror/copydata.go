@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -42,7 +43,11 @@ type copyData struct {
 	began    bool             // with these settings, before this task
 	origin   *shard.Router    // which tables are spread over the shards of the source; nil if it has one
 	sources  []*sourceShard
-	wanted   chan struct{} // poked when a table wants to join
+	wanted   chan struct{}   // poked when a table wants to join
+	strategy string          // of RESYNC, where it names none
+	untidy   bool            // there may be something of resyncs to be put back or removed; of watch alone
+	toldLeft map[string]bool // schemas that cannot be removed; of watch alone
+	ease     easing
 }
 
 // sourceShard is one shard of the source: a slot, a snapshot, a stream.
@@ -66,7 +71,7 @@ type sourceShard struct {
 
 func (j *copyData) begun(journal *journal) {
 	journal.part = state.StreamPart
-	j.wanted = make(chan struct{}, 1)
+	j.wanted, j.toldLeft = make(chan struct{}, 1), map[string]bool{}
 	j.journal, j.tables = journal, newTableRegistry(journal)
 }
 
@@ -214,17 +219,31 @@ func (j *copyData) copies() bool {
 		return false
 	}
 	for _, s := range j.sources {
-		if len(j.tables.in(s.number, TableStreaming)) > 0 {
+		if len(j.tables.in(s.number, TableStreaming))+len(s.beside()) > 0 {
 			return false
+		}
+		for _, key := range j.tables.in(s.number, TableResyncing) {
+			if row, _ := j.tables.get(key); row.LiveLSN != 0 {
+				return false
+			}
 		}
 	}
 	return true
 }
 
-// missing are the tables that have to be copied.
-func (s *sourceShard) missing() []tableKey {
+// missing are the tables that have to be copied into the place where they are
+// read.
+func (s *sourceShard) missing() []tableKey { return s.toCopy(false) }
+
+// beside are those that have to be copied beside it.
+func (s *sourceShard) beside() []tableKey { return s.toCopy(true) }
+
+func (s *sourceShard) toCopy(beside bool) []tableKey {
 	keys := s.job.tables.in(s.number, TablePending, TableCopying, TableResyncing)
-	return slices.DeleteFunc(keys, func(k tableKey) bool { return s.left[k.table] || !s.carries(k.table) })
+	return slices.DeleteFunc(keys, func(k tableKey) bool {
+		row, _ := s.job.tables.get(k)
+		return s.left[k.table] || !s.carries(k.table) || beside != (TableState(row.State) != TablePending && copiedBeside(row.Resync))
+	})
 }
 
 // leaveOut keeps the tables that are not copied yet out of a stream without a
@@ -325,7 +344,7 @@ func (s *sourceShard) takePublication(ctx context.Context, conn *pgx.Conn) error
 			back = append(back, key)
 		}
 	}
-	if err := s.job.tables.set(ctx, TableUnpublished, nil, gone...); err != nil {
+	if err := s.job.tables.set(ctx, TableUnpublished, endResync, gone...); err != nil {
 		return err
 	}
 	if err := s.job.tables.set(ctx, TablePending, nil, back...); err != nil {
@@ -359,7 +378,7 @@ func (s *sourceShard) resyncBroken(ctx context.Context) error {
 	if len(broken) == 0 {
 		return nil
 	}
-	return s.job.tables.set(ctx, TableResyncing, nil, broken...)
+	return s.job.tables.set(ctx, TableResyncing, func(t *state.Table) { t.Resync = s.job.strategy }, broken...)
 }
 
 // membership is what publishes a table, as far as was read.
@@ -472,26 +491,28 @@ func (j *copyData) endSchema(ctx context.Context, err error) error {
 
 // takeResyncs brings the tables that RESYNC has asked for into their state.
 func (j *copyData) takeResyncs(ctx context.Context) error {
-	var asked []catalog.Name
+	var asked []state.AskedResync
 	err := j.journal.write(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
-		asked, err = state.TakeResyncs(ctx, conn, j.journal.mirrorID)
+		asked, err = state.AskedResyncs(ctx, conn, j.journal.mirrorID)
 		return err
 	})
 	if err != nil || len(asked) == 0 {
 		return err
 	}
 	for _, s := range j.sources {
-		for _, table := range asked {
-			key := tableKey{s.number, table}
+		for _, a := range asked {
+			key := tableKey{s.number, a.Table}
 			row, ok := j.tables.get(key)
 			if !ok || TableState(row.State) == TablePending || TableState(row.State) == TableUnpublished {
 				continue
 			}
-			if err := j.tables.set(ctx, TableResyncing, nil, key); err != nil {
+			if err := j.tables.set(ctx, TableResyncing, func(t *state.Table) { beginResync(t, cmp.Or(a.Strategy, j.strategy)) }, key); err != nil {
 				return err
 			}
-			s.forget(table)
+			s.forget(a.Table)
 		}
 	}
-	return nil
+	return j.journal.write(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		return state.ClearResyncs(ctx, conn, j.journal.mirrorID, asked)
+	})
 }

@@ -81,6 +81,9 @@ func (j *copyData) clearOn(ctx context.Context, server config.Server) error {
 		if len(begun) == 0 {
 			continue
 		}
+		if err := j.setAside(ctx, conn, begun); err != nil {
+			return err
+		}
 		if err := tablecopy.Clear(ctx, conn, j.pair.mirror, s.number, j.destinationNames(tableNames(begun))); err != nil {
 			return err
 		}
@@ -124,9 +127,10 @@ func (s *sourceShard) refuseFilled(ctx context.Context, conn *pgx.Conn, server c
 }
 
 // copyIn copies tables in one snapshot. through is called with each that is in,
-// or stopped.
-func (s *sourceShard) copyIn(ctx context.Context, in *snapshot, keys []tableKey, through func(*sourceShard, catalog.Name)) error {
-	tables, err := s.describe(ctx, in, keys, through)
+// or stopped. into has the tables of the destination that are not those of the
+// mapping.
+func (s *sourceShard) copyIn(ctx context.Context, in *snapshot, keys []tableKey, into map[catalog.Name]catalog.Name, through func(*sourceShard, catalog.Name)) error {
+	tables, err := s.describe(ctx, in, keys, into, through)
 	if err != nil || len(tables) == 0 {
 		return err
 	}
@@ -135,7 +139,7 @@ func (s *sourceShard) copyIn(ctx context.Context, in *snapshot, keys []tableKey,
 
 // describe reads the tables as the snapshot has them, and finds out how each is
 // copied. Those that cannot be are stopped.
-func (s *sourceShard) describe(ctx context.Context, in *snapshot, keys []tableKey, through func(*sourceShard, catalog.Name)) ([]*tablecopy.Table, error) {
+func (s *sourceShard) describe(ctx context.Context, in *snapshot, keys []tableKey, into map[catalog.Name]catalog.Name, through func(*sourceShard, catalog.Name)) ([]*tablecopy.Table, error) {
 	conn, err := connect.Open(ctx, s.server, "tables")
 	if err != nil {
 		return nil, err
@@ -150,7 +154,7 @@ func (s *sourceShard) describe(ctx context.Context, in *snapshot, keys []tableKe
 		return nil, fmt.Errorf("take over the slot's snapshot: %w", err)
 	}
 	names := tableNames(keys)
-	shapes, err := s.shapesOn(ctx, conn, names)
+	shapes, err := s.shapesOn(ctx, conn, names, into)
 	if err != nil {
 		return nil, err
 	}

@@ -35,13 +35,14 @@ const (
 )
 
 // tableTransitions is the table of what may follow what. A table that was
-// dropped from the mirror has no row.
+// dropped from the mirror has no row. From resyncing and copying a table goes
+// back to streaming when a copy is given up beside which it went on.
 var tableTransitions = map[TableState][]TableState{
 	TablePending:     {TableCopying, TableStreaming, TableStopped, TableUnpublished},
-	TableCopying:     {TablePending, TableCatchingUp, TableStopped, TableUnpublished, TableResyncing},
+	TableCopying:     {TablePending, TableCatchingUp, TableStreaming, TableStopped, TableUnpublished, TableResyncing},
 	TableCatchingUp:  {TableStreaming, TablePending, TableStopped, TableUnpublished, TableResyncing},
 	TableStreaming:   {TableStopped, TableUnpublished, TableResyncing},
-	TableResyncing:   {TableCopying, TablePending, TableStopped, TableUnpublished},
+	TableResyncing:   {TableCopying, TablePending, TableStreaming, TableStopped, TableUnpublished},
 	TableStopped:     {TableResyncing, TableCopying, TablePending, TableUnpublished},
 	TableUnpublished: {TablePending, TableResyncing},
 }
@@ -145,6 +146,8 @@ type TableCopyRow struct {
 	RangesDone    int64
 	Percent       *float64
 	ETA           *time.Duration
+	Strategy      string // of a resync; "" for none
+	Step          string // of it; Percent and ETA are those of the step
 	Workers       string // "1,3": which workers copy it now
 	Attempt       int
 	Format        string

@@ -97,6 +97,9 @@ func (m *Manager) DropMirror(ctx context.Context, name string) (DropMirrorReport
 	if !ok {
 		return report, busy(ctx, conn, kept.row)
 	}
+	if err := m.dropResyncs(ctx, kept, &report); err != nil {
+		return report, err
+	}
 	streams, err := state.Streams(ctx, conn, kept.row.ID)
 	if err != nil {
 		return report, err

@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,7 +36,9 @@ type part struct {
 	source   *sourceShard
 	name     string // behind the mirror's name, and behind its slot's
 	keys     []tableKey
+	into     map[catalog.Name]catalog.Name // where the rows go that do not go to the mapping's table
 	snapshot *snapshot
+	from     stream.LSN // of the snapshot
 	at       stream.LSN // up to which its changes are applied
 }
 
@@ -57,12 +60,20 @@ func (j *copyData) join(ctx context.Context) error {
 	j.together()
 	for _, s := range j.sources {
 		if keys := s.missing(); len(keys) > 0 {
-			parts = append(parts, &part{source: s, name: fmt.Sprintf("p%d", time.Now().UnixMilli()%1_000_000_000), keys: keys})
+			parts = append(parts, newPart(s, keys))
 		}
 	}
 	if len(parts) == 0 {
 		return nil
 	}
+	if err := j.fitting(ctx); err != nil {
+		return err
+	}
+	for _, p := range parts {
+		p.keys = p.source.missing()
+	}
+	parts = slices.DeleteFunc(parts, func(p *part) bool { return len(p.keys) == 0 })
+	j.untidy = true
 	for _, p := range parts {
 		if err := p.leaveStream(ctx); err != nil {
 			return err
@@ -92,6 +103,10 @@ func (j *copyData) join(ctx context.Context) error {
 	return nil
 }
 
+func newPart(s *sourceShard, keys []tableKey) *part {
+	return &part{source: s, name: fmt.Sprintf("p%d", time.Now().UnixMilli()%1_000_000_000), keys: keys}
+}
+
 // together makes sure that a table that has to be copied from one shard of the
 // source is copied from all: they fill one table of the destination, which is
 // emptied before.
@@ -99,16 +114,17 @@ func (j *copyData) together() {
 	if len(j.sources) < 2 {
 		return
 	}
-	again := map[catalog.Name]bool{}
+	again := map[catalog.Name]string{}
 	for _, s := range j.sources {
-		for _, key := range s.missing() {
-			again[key.table] = true
+		for _, key := range append(s.missing(), s.beside()...) {
+			row, _ := j.tables.get(key)
+			again[key.table] = cmp.Or(row.Resync, again[key.table])
 		}
 	}
 	for _, s := range j.sources {
 		for _, key := range j.tables.in(s.number, TableCatchingUp, TableStreaming) {
-			if again[key.table] && s.carries(key.table) {
-				_ = j.tables.set(context.Background(), TableResyncing, nil, key) // allowed by the table of states
+			if strategy, ok := again[key.table]; ok && s.carries(key.table) {
+				_ = j.tables.set(context.Background(), TableResyncing, func(t *state.Table) { beginResync(t, strategy) }, key) // allowed by the table of states
 			}
 		}
 	}
@@ -122,6 +138,13 @@ func (p *part) leaveStream(ctx context.Context) error {
 		return errNotStreaming
 	}
 	return live.applier.At(ctx, func(stream.LSN) error {
+		err := p.source.job.tables.alter(ctx, func(t *state.Table) TableState {
+			t.LiveLSN = 0
+			return TableState(t.State)
+		}, p.keys...)
+		if err != nil {
+			return err
+		}
 		for _, key := range p.keys {
 			p.source.forget(key.table)
 		}
@@ -190,27 +213,45 @@ func (j *copyData) copyParts(ctx context.Context, parts []*part) error {
 	for _, p := range parts {
 		missing := namesOf(p.source.missing())
 		p.keys = slices.DeleteFunc(p.keys, func(key tableKey) bool { return !missing[key.table] })
-		made, err := p.source.export(ctx, p.slot(), stream.SlotOptions{})
-		if err != nil {
-			return err
-		}
-		p.snapshot, p.at = made, made.at
-		for _, server := range j.pair.destination {
-			if err := setProgress(ctx, server, p.progress(), p.source.number, made.at); err != nil {
-				return err
-			}
-		}
-		if err := j.tables.set(ctx, TableCopying, func(t *state.Table) { t.Part = p.name }, p.keys...); err != nil {
+	}
+	return j.copyRows(ctx, parts)
+}
+
+// copyRows makes the slots of parts, and copies the rows in their snapshots.
+func (j *copyData) copyRows(ctx context.Context, parts []*part) error {
+	for _, p := range parts {
+		if err := p.begin(ctx); err != nil {
 			return err
 		}
 	}
 	group, copying := errgroup.WithContext(ctx)
 	for _, p := range parts {
 		group.Go(func() error {
-			return p.source.copyIn(copying, p.snapshot, p.keys, func(*sourceShard, catalog.Name) {})
+			return p.source.copyIn(copying, p.snapshot, p.keys, p.into, func(*sourceShard, catalog.Name) {})
 		})
 	}
 	return group.Wait()
+}
+
+// begin makes the part's slot and records it.
+func (p *part) begin(ctx context.Context) error {
+	j := p.source.job
+	made, err := p.source.export(ctx, p.slot(), stream.SlotOptions{})
+	if err != nil {
+		return err
+	}
+	p.snapshot, p.at, p.from = made, made.at, made.at
+	for _, server := range j.pair.destination {
+		if err := setProgress(ctx, server, p.progress(), p.source.number, made.at); err != nil {
+			return err
+		}
+	}
+	return j.tables.set(ctx, TableCopying, func(t *state.Table) {
+		t.Part = p.name
+		if t.Resync != "" {
+			t.Step, t.StepDone, t.StepAt = stepCopy, nil, timeNow()
+		}
+	}, p.keys...)
 }
 
 // catchUp applies the part's changes until the mirror's own stream can take the
@@ -257,7 +298,10 @@ func (p *part) handOver(ctx context.Context, from stream.LSN) error {
 		}
 	}
 	// A replica's snapshot may be of a later moment than where the stream is.
-	err := p.source.job.tables.set(ctx, TableStreaming, func(t *state.Table) { t.SyncLSN, t.Part = max(t.SyncLSN, from), "" }, keys...)
+	err := p.source.job.tables.set(ctx, TableStreaming, func(t *state.Table) {
+		t.SyncLSN = max(t.SyncLSN, from)
+		endResync(t)
+	}, keys...)
 	if err != nil {
 		return err
 	}
@@ -273,7 +317,7 @@ func (p *part) applyUntil(ctx context.Context, until stream.LSN) error {
 	if p.at >= until {
 		return nil
 	}
-	line := &pipeline{source: p.source, mirror: p.progress(), slot: p.slot(), only: namesOf(p.keys), gates: p.gate}
+	line := &pipeline{source: p.source, mirror: p.progress(), slot: p.slot(), only: namesOf(p.keys), into: p.into, gates: p.gate}
 	defer line.close()
 	if err := line.start(ctx); err != nil {
 		return err

@@ -41,6 +41,7 @@ func (j *copyData) settle(ctx context.Context, given *config.Mirror) error {
 	}
 	settings := *j.config
 	settings.General.ReshardingParallelCopies, settings.DataSync = j.config.WorkersOf(definition), j.config.DataSyncOf(definition)
+	j.strategy = definition.ResyncStrategy
 	j.config, j.mapping = &settings, mapped
 	if reshapes(definition) {
 		j.req.SkipSchema = true // the source's tables are not those of the destination
@@ -66,7 +67,6 @@ func notYet(definition config.Mirror) error {
 	defaults := config.NewMirror(definition.Source, definition.Destination, definition.Publication)
 	var names []string
 	for name, other := range map[string]bool{
-		"resync_strategy":        definition.ResyncStrategy != defaults.ResyncStrategy,
 		"replicate_indexes":      definition.ReplicateIndexes != defaults.ReplicateIndexes,
 		"replicate_foreign_keys": definition.ReplicateForeignKeys != defaults.ReplicateForeignKeys,
 	} {

@@ -29,6 +29,7 @@ type pipeline struct {
 	mirror string                            // under which its progress is recorded
 	slot   string                            //
 	only   map[catalog.Name]bool             // nil: every table
+	into   map[catalog.Name]catalog.Name     // tables of the destination that are not those of the mapping, by the source's
 	gates  func(tableKey) (stream.LSN, bool) // from where on a table's changes are applied; false leaves them out
 	binary bool
 
@@ -207,7 +208,7 @@ func (t *pipelineTables) Find(ctx context.Context, relation *stream.Relation, at
 	p := t.pipeline
 	name := catalog.Name{Schema: relation.Schema, Name: relation.Name}
 	key := tableKey{p.source.number, name}
-	if name.Schema == "pgdrover" || p.only != nil && !p.only[name] || !p.source.carries(name) && p.source.knows(name) {
+	if catalog.OwnSchema(name.Schema) || p.only != nil && !p.only[name] || !p.source.carries(name) && p.source.knows(name) {
 		return nil, nil
 	}
 	from, ok := p.gates(key)
@@ -221,14 +222,14 @@ func (t *pipelineTables) Find(ctx context.Context, relation *stream.Relation, at
 		p.source.want() // another table under the name: it is copied again
 		return nil, nil
 	}
-	target, misfit, err := p.source.target(ctx, relation, from)
+	target, misfit, err := p.source.target(ctx, relation, from, p.into[name])
 	if err != nil {
 		return nil, err
 	}
 	if misfit != nil {
 		p.source.job.manager.log.Error("a table is stopped", "table", name.String(), "sqlstate", misfit.Code, "error", misfit.Message, "detail", misfit.Detail)
 		p.source.job.manager.metrics.TableStop(p.source.job.pair.mirror, p.source.number)
-		return nil, p.source.job.tables.stop(ctx, key, withWayOut(misfit, p.source.job.pair.mirror, name), max(at, from))
+		return nil, t.stop(ctx, key, withWayOut(misfit, p.source.job.pair.mirror, name), max(at, from))
 	}
 	return target, nil
 }
@@ -236,7 +237,14 @@ func (t *pipelineTables) Find(ctx context.Context, relation *stream.Relation, at
 // Stop records that a table cannot go on.
 func (t *pipelineTables) Stop(ctx context.Context, table catalog.Name, failure *pgerror.Error, at stream.LSN, _ uint32) error {
 	p := t.pipeline
-	return p.source.job.tables.stop(ctx, tableKey{p.source.number, table}, withWayOut(failure, p.source.job.pair.mirror, table), at)
+	return t.stop(ctx, tableKey{p.source.number, table}, withWayOut(failure, p.source.job.pair.mirror, table), at)
+}
+
+func (t *pipelineTables) stop(ctx context.Context, key tableKey, why *pgerror.Error, at stream.LSN) error {
+	if t.pipeline.only == nil {
+		return t.pipeline.source.job.tables.stopStream(ctx, key, why, at)
+	}
+	return t.pipeline.source.job.tables.stop(ctx, key, why, at)
 }
 
 // withWayOut makes sure that a stopped table's error names the command that
@@ -266,8 +274,8 @@ func resyncCommand(mirror string, table catalog.Name) string {
 }
 
 // target makes how the changes of a relation are applied. misfit says why they
-// cannot be.
-func (s *sourceShard) target(ctx context.Context, relation *stream.Relation, from stream.LSN) (target *apply.Target, misfit *pgerror.Error, err error) {
+// cannot be. into is where they go, if that is not the mapping's table.
+func (s *sourceShard) target(ctx context.Context, relation *stream.Relation, from stream.LSN, into catalog.Name) (target *apply.Target, misfit *pgerror.Error, err error) {
 	name := catalog.Name{Schema: relation.Schema, Name: relation.Name}
 	types, err := s.relationTypes(ctx, relation)
 	if err != nil {
@@ -277,7 +285,10 @@ func (s *sourceShard) target(ctx context.Context, relation *stream.Relation, fro
 	if problem != nil {
 		return nil, problem, nil
 	}
-	shape, err := s.destinationShape(ctx, table.Destination)
+	if into == (catalog.Name{}) {
+		into = table.Destination
+	}
+	shape, err := s.destinationShape(ctx, into)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -444,10 +455,12 @@ func (s *sourceShard) shapes(ctx context.Context, names []catalog.Name) (map[cat
 		return nil, err
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	return s.shapesOn(ctx, conn, names)
+	return s.shapesOn(ctx, conn, names, nil)
 }
 
-func (s *sourceShard) shapesOn(ctx context.Context, conn *pgx.Conn, names []catalog.Name) (map[catalog.Name]*shape, error) {
+// shapesOn is shapes on a connection. into has the tables of the destination that
+// are not those of the mapping.
+func (s *sourceShard) shapesOn(ctx context.Context, conn *pgx.Conn, names []catalog.Name, into map[catalog.Name]catalog.Name) (map[catalog.Name]*shape, error) {
 	there, err := connect.Open(ctx, s.job.pair.destination0, "tables")
 	if err != nil {
 		return nil, err
@@ -458,6 +471,11 @@ func (s *sourceShard) shapesOn(ctx context.Context, conn *pgx.Conn, names []cata
 		return nil, fmt.Errorf("read the tables of %s: %w", connect.Place(s.server), err)
 	}
 	mapped := s.job.destinationNames(names)
+	for i, name := range names {
+		if other, ok := into[name]; ok {
+			mapped[i] = other
+		}
+	}
 	destinations, destinationTypes, err := readSide(ctx, there, mapped)
 	if err != nil {
 		return nil, fmt.Errorf("read the tables of %s: %w", connect.Place(s.job.pair.destination0), err)

@@ -129,7 +129,10 @@ func (s *sourceShard) once(ctx context.Context, p *pipeline) error {
 // mainGate tells from where on the shard's own stream applies a table's changes.
 func (s *sourceShard) mainGate(key tableKey) (stream.LSN, bool) {
 	row, ok := s.job.tables.get(key)
-	if !ok || row.Part != "" {
+	switch {
+	case ok && row.LiveLSN != 0: // what stands there goes on while another copy is made
+		return row.LiveLSN, true
+	case !ok || row.Part != "":
 		return 0, false
 	}
 	switch TableState(row.State) {
@@ -169,6 +172,7 @@ func (j *copyData) watch(ctx context.Context) error {
 	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()
 	failures := 0
+	j.untidy = true
 	for {
 		select {
 		case <-ctx.Done():
@@ -197,7 +201,7 @@ func (j *copyData) watch(ctx context.Context) error {
 // when they go on.
 func (j *copyData) toldWaiting(err error) {
 	for _, s := range j.sources {
-		for _, key := range s.missing() {
+		for _, key := range append(s.missing(), s.beside()...) {
 			j.tables.note(key, func(t *state.Table) { t.Error = pgerror.From(err) })
 		}
 	}
@@ -212,7 +216,13 @@ func (j *copyData) lookForTables(ctx context.Context) error {
 			return err
 		}
 	}
-	return j.join(ctx)
+	if err := j.join(ctx); err != nil {
+		return err
+	}
+	if err := j.resyncs(ctx); err != nil {
+		return err
+	}
+	return j.tidy(ctx)
 }
 
 func times(n int) string {

@@ -13,6 +13,7 @@ import (
 	"github.com/pgdrover/pgdrover/pgerror"
 	"github.com/pgdrover/pgdrover/sync/catalog"
 	tablecopy "github.com/pgdrover/pgdrover/sync/copy"
+	"github.com/pgdrover/pgdrover/sync/mirror/state"
 	"github.com/pgdrover/pgdrover/sync/schema"
 	"github.com/pgdrover/pgdrover/sync/stream"
 )
@@ -25,6 +26,15 @@ func (j *copyData) rows(ctx context.Context, snapshots map[int]*snapshot) error 
 		return err
 	}
 	j.together()
+	for _, s := range j.sources { // nothing streams
+		err := j.tables.alter(ctx, func(t *state.Table) TableState {
+			t.LiveLSN = 0
+			return TableState(t.State)
+		}, s.missing()...)
+		if err != nil {
+			return err
+		}
+	}
 	var filling *filling
 	err := j.persist(ctx, func() (err error) {
 		if filling, err = newFilling(ctx, j); err == nil {
@@ -51,6 +61,10 @@ func (j *copyData) rows(ctx context.Context, snapshots map[int]*snapshot) error 
 	})
 	if err := work.Wait(); err != nil {
 		return err
+	}
+	if j.req.SyncOnly && schemaFailed == nil {
+		j.untidy = true
+		return j.tidy(ctx)
 	}
 	return schemaFailed
 }
@@ -128,7 +142,7 @@ func (s *sourceShard) copyMissing(ctx context.Context, first *snapshot, filling 
 				return err
 			}
 		}
-		err := s.copyIn(ctx, in, keys, filling.through)
+		err := s.copyIn(ctx, in, keys, nil, filling.through)
 		in.close(ctx)
 		if err == nil && len(s.missing()) > 0 {
 			err = fmt.Errorf("tables changed while they were copied: %w", tablecopy.ErrSnapshotLost)

@@ -34,6 +34,7 @@ func (s *sourceShard) runCopier(ctx context.Context, in *snapshot, tables []*tab
 		Mirror: s.job.pair.mirror, SourceShard: s.number, Destinations: s.job.pair.destination,
 		Sources:  sources,
 		Attempts: general.ReshardingCopyRetryMaxAttempts, MinDelay: general.ReshardingCopyRetryMinDelay, Logger: s.job.manager.log,
+		Ease:     s.easing(tables),
 		Progress: outcomes.progress, Working: outcomes.working, Retry: outcomes.retry, RangeDone: outcomes.rangeDone, TableDone: outcomes.tableDone, TableFailed: outcomes.tableFailed,
 	})
 	if err := copier.Run(ctx); err != nil {
@@ -135,16 +136,20 @@ func (o *copyOutcomes) tableFailed(t *tablecopy.Table, failure *pgerror.Error) {
 	if errors.Is(failure, tablecopy.ErrRewritten) {
 		// It is copied again, in a snapshot of what it is now.
 		o.source.job.manager.log.Warn("table is copied again", "mirror", o.source.job.pair.mirror, "table", t.Source.Table.String(), "because", failure.Message)
-		o.keep(o.source.job.tables.set(o.context, TablePending, nil, o.key(t)))
+		o.keep(o.source.job.tables.alter(o.context, func(row *state.Table) TableState {
+			if row.Resync != "" {
+				return TableResyncing
+			}
+			return TablePending
+		}, o.key(t)))
 		return
 	}
 	why := withWayOut(failure, o.source.job.pair.mirror, t.Source.Table)
 	o.source.job.manager.log.Error("table cannot be copied", "mirror", o.source.job.pair.mirror, "table", t.Source.Table.String(),
 		"sqlstate", failure.Code, "error", failure.Message, "detail", failure.Detail)
 	o.source.job.manager.metrics.CopyFailure(o.source.job.pair.mirror, o.source.number)
-	o.keep(o.source.job.tables.set(o.context, TableStopped, func(row *state.Table) {
-		row.Error, row.StoppedLSN, row.FinishedAt = why, o.in.at, timeNow()
-	}, o.key(t)))
+	o.source.job.tables.note(o.key(t), func(row *state.Table) { row.FinishedAt = timeNow() })
+	o.keep(o.source.job.tables.stop(o.context, o.key(t), why, o.in.at))
 	o.through(o.source, t.Source.Table)
 }
 

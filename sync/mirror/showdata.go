@@ -244,8 +244,13 @@ func tellCopy(t state.Table) TableCopyRow {
 		Mirror: t.Mirror, Task: TaskID(t.TaskID), Shard: t.Shard, Schema: t.Schema, Table: t.Name, Rows: t.Rows, Bytes: t.Bytes,
 		StartedAt: t.StartedAt, FinishedAt: t.FinishedAt, SQL: t.SQL, TotalRows: t.TotalRows, TotalBytes: t.TotalBytes,
 		Ranges: t.Ranges, RangesDone: t.RangesDone, Percent: tablePercent(t), Workers: t.Workers, Attempt: t.Attempt, Format: t.Format, Error: t.Error,
+		Strategy: t.Resync, Step: t.Step,
 	}
 	switch {
+	case t.Step != "":
+		row.Status = "running"
+	case t.Resync != "":
+		row.Status = "waiting"
 	case t.FinishedAt != nil && t.Error == nil:
 		row.Status = "done"
 	case t.FinishedAt != nil, TableState(t.State) == TableStopped:
@@ -255,12 +260,30 @@ func tellCopy(t state.Table) TableCopyRow {
 	default:
 		row.Status = "waiting"
 	}
-	if row.Status == "running" && t.Bytes > 0 && t.TotalBytes > t.Bytes {
+	if t.Step != "" && t.Step != stepCopy {
+		row.stepProgress(t)
+		return row
+	}
+	if row.Status == "running" && t.StartedAt != nil && t.Bytes > 0 && t.TotalBytes > t.Bytes {
 		took := time.Since(*t.StartedAt)
 		eta := time.Duration(float64(took) * float64(t.TotalBytes-t.Bytes) / float64(t.Bytes))
 		row.ETA = &eta
 	}
 	return row
+}
+
+// stepProgress tells how far a step of a resync is that copies no rows.
+func (r *TableCopyRow) stepProgress(t state.Table) {
+	r.Percent = nil
+	if t.StepDone == nil {
+		return
+	}
+	percent := 100 * *t.StepDone
+	r.Percent = &percent
+	if t.StepAt != nil && *t.StepDone > 0 {
+		eta := time.Duration(float64(time.Since(*t.StepAt)) * (1 - *t.StepDone) / *t.StepDone)
+		r.ETA = &eta
+	}
 }
 
 // Slots tells the replication slots of every source of a mirror, and those

@@ -143,7 +143,7 @@ func (s *sourceShard) adopt(ctx context.Context, there stream.SlotState, id stri
 // copyAgain is how a mirror begins anew on tables that hold rows.
 func (j *copyData) copyAgain() string {
 	mirror := dump.QuoteIdent(j.pair.mirror)
-	return fmt.Sprintf("the rows have to be copied again: DROP MIRROR %s; COPY_DATA %s %s %s; and, as the tables hold rows, RESYNC %s;", mirror,
+	return fmt.Sprintf("the rows have to be copied again: DROP MIRROR %s; COPY_DATA %s %s %s; and, as the tables hold rows, RESYNC %s STOPPED;", mirror,
 		dump.QuoteIdent(j.req.Source), dump.QuoteIdent(j.req.Destination), dump.QuoteIdent(j.req.Publication), mirror)
 }
 

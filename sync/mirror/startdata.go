@@ -2,17 +2,12 @@ package mirror
 
 import (
 	"context"
-	"slices"
 	"strings"
-
-	"github.com/jackc/pgx/v5"
 
 	"github.com/pgdrover/pgdrover/config"
 	"github.com/pgdrover/pgdrover/dump"
 	"github.com/pgdrover/pgdrover/pgerror"
 	"github.com/pgdrover/pgdrover/sync/catalog"
-	"github.com/pgdrover/pgdrover/sync/connect"
-	"github.com/pgdrover/pgdrover/sync/mirror/state"
 	"github.com/pgdrover/pgdrover/sync/shard"
 )
 
@@ -77,65 +72,6 @@ func (j *copyData) slotNames() []string {
 		out = append(out, slotName(j.pair.mirror, j.pair.destination0, server.Shard))
 	}
 	return out
-}
-
-// Resync asks for tables of a mirror to be copied again; without names, for
-// those that are stopped. The task that works on the mirror does it while the
-// others go on; if none does, one is started.
-func (m *Manager) Resync(ctx context.Context, name string, tables []string) (Started, error) {
-	kept, err := m.findMirror(ctx, name)
-	if err != nil {
-		return Started{}, err
-	}
-	conn, err := connect.Open(ctx, kept.server, "resync")
-	if err != nil {
-		return Started{}, err
-	}
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	asked, err := chooseTables(ctx, conn, kept, tables)
-	if err != nil {
-		return Started{}, err
-	}
-	schemas, names := make([]string, len(asked)), make([]string, len(asked))
-	for i, t := range asked {
-		schemas[i], names[i] = t.Schema, t.Name
-	}
-	if _, err := state.RequestResync(ctx, conn, kept.row.ID, schemas, names, ""); err != nil {
-		return Started{}, err
-	}
-	if kept.runs {
-		return Started{Task: TaskID(kept.task.ID)}, nil
-	}
-	req := kept.request()
-	req.SyncOnly = false
-	return m.CopyData(ctx, req)
-}
-
-// chooseTables finds the tables that a RESYNC names: "schema.table", or a
-// table's name alone where only one schema has it.
-func chooseTables(ctx context.Context, conn *pgx.Conn, kept keptMirror, named []string) ([]catalog.Name, error) {
-	rows, err := state.Tables(ctx, conn, kept.row.ID)
-	if err != nil {
-		return nil, err
-	}
-	var all, stopped []catalog.Name
-	for _, row := range rows {
-		name := catalog.Name{Schema: row.Schema, Name: row.Name}
-		if !slices.Contains(all, name) {
-			all = append(all, name)
-		}
-		if TableState(row.State) == TableStopped && !slices.Contains(stopped, name) {
-			stopped = append(stopped, name)
-		}
-	}
-	if len(named) == 0 {
-		if len(stopped) == 0 {
-			return nil, pgerror.New(pgerror.ObjectNotInPrerequisiteState, "no table of mirror %q is stopped", kept.row.Name).
-				WithHint("name the tables to be copied again: RESYNC %s %s;", dump.QuoteIdent(kept.row.Name), "<schema.table>")
-		}
-		return stopped, nil
-	}
-	return namedAmong(kept.row.Name, all, named)
 }
 
 func noTable(mirror, text string) error {

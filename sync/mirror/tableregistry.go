@@ -106,25 +106,33 @@ func (r *tableRegistry) all(shard int) []tableKey { return r.in(shard, TableStat
 // set brings tables into a state, and records it before it returns. change may
 // set more.
 func (r *tableRegistry) set(ctx context.Context, to TableState, change func(*state.Table), keys ...tableKey) error {
+	return r.alter(ctx, func(row *state.Table) TableState {
+		if to != TableStopped {
+			row.StoppedLSN, row.Error = 0, nil
+		}
+		if change != nil {
+			change(row)
+		}
+		return to
+	}, keys...)
+}
+
+// alter is set for a state that depends on the row as it is.
+func (r *tableRegistry) alter(ctx context.Context, change func(*state.Table) TableState, keys ...tableKey) error {
 	r.mu.Lock()
 	for _, key := range keys {
 		row := r.tables[key]
 		if row == nil {
 			continue
 		}
-		from := TableState(row.State)
-		next, err := from.To(to)
+		from, changed := TableState(row.State), *row
+		next, err := from.To(change(&changed))
 		if err != nil {
 			r.mu.Unlock()
 			return pgerror.New(pgerror.InternalError, "table %s: %w", key.table, err)
 		}
-		row.State = string(next)
-		if next != TableStopped {
-			row.StoppedLSN, row.Error = 0, nil
-		}
-		if change != nil {
-			change(row)
-		}
+		changed.State = string(next)
+		*row = changed
 		r.dirty[key] = true
 		if next != from && next != quietly {
 			r.events = append(r.events, r.event(key, from, row))
@@ -143,19 +151,70 @@ func (r *tableRegistry) event(key tableKey, from TableState, row *state.Table) s
 		At: time.Now(), Level: "info", Kind: "table", TaskID: r.journal.task, Shard: key.shard, Schema: key.table.Schema, Name: key.table.Name,
 		LSN: max(row.StoppedLSN, row.SyncLSN), Message: string(from) + " -> " + row.State, Error: row.Error,
 	}
-	switch TableState(row.State) {
-	case TableStopped:
+	switch state := TableState(row.State); {
+	case state == TableStopped, row.Error != nil && row.Resync == "":
 		e.Level = "error"
-	case TableResyncing, TableUnpublished:
+	case state == TableResyncing, state == TableUnpublished:
 		e.Level = "warning"
 	}
 	return e
 }
 
 // stop stops a table for a reason, at a position. The Hint of why is its way
-// out.
+// out. Of one that is copied again while what stands there goes on, only the copy
+// is given up.
 func (r *tableRegistry) stop(ctx context.Context, key tableKey, why *pgerror.Error, at stream.LSN) error {
-	return r.set(ctx, TableStopped, func(t *state.Table) { t.Error, t.StoppedLSN = why, at }, key)
+	return r.alter(ctx, func(t *state.Table) TableState {
+		t.Error = why
+		if t.LiveLSN != 0 {
+			t.SyncLSN, t.StoppedLSN = t.LiveLSN, 0
+			endResync(t)
+			return TableStreaming
+		}
+		t.StoppedLSN = at
+		endResync(t)
+		return TableStopped
+	}, key)
+}
+
+// stopStream is stop for what the mirror's own stream has met. A copy that is
+// being made is not touched by that.
+func (r *tableRegistry) stopStream(ctx context.Context, key tableKey, why *pgerror.Error, at stream.LSN) error {
+	return r.alter(ctx, func(t *state.Table) TableState {
+		if t.LiveLSN != 0 {
+			t.LiveLSN = 0
+			r.events = append(r.events, state.Event{
+				At: time.Now(), Level: "warning", Kind: "resync", TaskID: r.journal.task, Shard: key.shard, Schema: key.table.Schema, Name: key.table.Name, LSN: at,
+				Message: "no changes are applied to the table any more until it is copied again", Error: why,
+			})
+			return TableState(t.State)
+		}
+		t.Error, t.StoppedLSN = why, at
+		endResync(t)
+		return TableStopped
+	}, key)
+}
+
+// endResync takes from a row what belongs to a resync that has ended.
+func endResync(t *state.Table) {
+	t.Resync, t.LiveLSN, t.Part = "", 0, ""
+	t.Step, t.StepDone, t.StepAt = "", nil, nil
+}
+
+// step tells what a resync of tables is doing, and how far it is with that; a
+// negative share is not known.
+func (r *tableRegistry) step(what string, share float64, keys ...tableKey) {
+	for _, key := range keys {
+		r.note(key, func(t *state.Table) {
+			if t.Step != what {
+				t.Step, t.StepAt = what, timeNow()
+			}
+			t.StepDone = nil
+			if share >= 0 {
+				t.StepDone = &share
+			}
+		})
+	}
 }
 
 // note changes counters of a table; they are recorded with the next flush.
@@ -166,6 +225,11 @@ func (r *tableRegistry) note(key tableKey, change func(*state.Table)) {
 		change(row)
 		r.dirty[key] = true
 	}
+}
+
+// waits tells what a table waits for. It goes away with its next state.
+func (r *tableRegistry) waits(key tableKey, why *pgerror.Error) {
+	r.note(key, func(t *state.Table) { t.Error = why })
 }
 
 // flush records what has changed.
@@ -223,5 +287,11 @@ func (r *tableRegistry) abandonParts(ctx context.Context) error {
 		}
 	}
 	r.mu.Unlock()
-	return r.set(ctx, TablePending, nil, keys...)
+	return r.alter(ctx, func(t *state.Table) TableState {
+		t.StoppedLSN, t.Error = 0, nil
+		if t.Resync != "" {
+			return TableResyncing
+		}
+		return TablePending
+	}, keys...)
 }

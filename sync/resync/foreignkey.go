@@ -14,7 +14,8 @@ import (
 
 // ForeignKeysTable is the DDL of the table in which foreign keys are recorded
 // that a resync has dropped or left NOT VALID. It belongs in the schema pgdrover of
-// every shard of the destination.
+// every shard of the destination. It is part of a migration of the state: it is
+// never changed.
 const ForeignKeysTable = `
 CREATE TABLE pgdrover.foreign_keys (
     schema_name       text NOT NULL,

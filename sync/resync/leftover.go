@@ -29,7 +29,7 @@ type note struct {
 type Leftover struct {
 	Schema string
 	Prefix string // ShadowPrefix, StagePrefix or OldPrefix
-	OID    uint32 // of the table that was, or is, copied again
+	Number uint32 // the OID of the table that was, or is, copied again, on shard 0
 	Mirror string
 	Table  catalog.Name // as it was named then
 	Made   time.Time    // zero: the comment on the schema is not ours, and it is not removed
@@ -53,7 +53,7 @@ FROM pg_namespace n WHERE n.nspname ~ '^pgdrover_(shadow|stage|old)_[0-9]+$' ORD
 		}
 		end := strings.LastIndexByte(l.Schema, '_') + 1
 		oid, err := strconv.ParseUint(l.Schema[end:], 10, 32)
-		l.Prefix, l.OID = l.Schema[:end], uint32(oid)
+		l.Prefix, l.Number = l.Schema[:end], uint32(oid)
 		var n note
 		if err == nil && json.Unmarshal([]byte(comment), &n) == nil {
 			l.Mirror, l.Table, l.Made = n.Mirror, catalog.Name{Schema: n.Schema, Name: n.Table}, n.Made

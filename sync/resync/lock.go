@@ -86,12 +86,35 @@ func (b *budget) exec(ctx context.Context, sql string) error {
 // transaction runs do in a transaction that is durable when it is committed,
 // whatever the session or the database says.
 func transaction(ctx context.Context, conn *pgx.Conn, do func(pgx.Tx) error) error {
-	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "SET LOCAL synchronous_commit = on; "+hurry, pgx.QueryExecModeSimpleProtocol); err != nil {
-			return err
+	return transactionWith(ctx, conn, do, nil)
+}
+
+// commitTime is how long the answer to a COMMIT is waited for that was agreed upon.
+const commitTime = time.Minute
+
+// transactionWith asks agreed, unless it is nil, before it commits. What was agreed
+// upon is committed even if ctx ends.
+func transactionWith(ctx context.Context, conn *pgx.Conn, do func(pgx.Tx) error, agreed func(context.Context) error) error {
+	tx, err := conn.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, "SET LOCAL synchronous_commit = on; "+hurry, pgx.QueryExecModeSimpleProtocol)
+	if err == nil {
+		err = do(tx)
+	}
+	if err == nil && agreed != nil {
+		if err = agreed(ctx); err == nil {
+			sure, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTime)
+			defer cancel()
+			ctx = sure
 		}
-		return do(tx)
-	})
+	}
+	if err != nil {
+		_ = tx.Rollback(ctx) // a connection that cannot is closed, which does it too
+		return err
+	}
+	return tx.Commit(ctx)
 }
 
 // locked turns the server's words for a lock that could not be had into

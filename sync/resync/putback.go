@@ -50,12 +50,19 @@ func PutBack(ctx context.Context, conn *pgx.Conn, mirror string, tables []catalo
 	if err != nil {
 		return nil, err
 	}
+	if len(tables) > 0 {
+		keys = slices.DeleteFunc(keys, func(k RecordedKey) bool {
+			return !slices.Contains(related, k.References) && !slices.Contains(related, k.Table)
+		})
+	}
+	return PutBackKeys(ctx, conn, keys, patience, progress)
+}
+
+// PutBackKeys is PutBack for keys that RecordedKeys has given.
+func PutBackKeys(ctx context.Context, conn *pgx.Conn, keys []RecordedKey, patience Patience, progress func(PutBackResult)) ([]PutBackResult, error) {
 	p := &putter{conn: conn, patience: patience.withDefaults()}
 	var out []PutBackResult
 	for _, k := range keys {
-		if len(tables) > 0 && !slices.Contains(related, k.References) && !slices.Contains(related, k.Table) {
-			continue
-		}
 		result, err := p.put(ctx, k)
 		if err != nil {
 			return out, fmt.Errorf("put back the foreign key %s: %w", k, err)
@@ -66,6 +73,12 @@ func PutBack(ctx context.Context, conn *pgx.Conn, mirror string, tables []catalo
 		}
 	}
 	return out, nil
+}
+
+// Related adds to tables those that they are partitions of, and their partitions: a
+// foreign key may belong to, or reference, any of them.
+func Related(ctx context.Context, conn *pgx.Conn, tables []catalog.Name) ([]catalog.Name, error) {
+	return withHierarchy(ctx, conn, tables)
 }
 
 // withHierarchy adds the tables that these are partitions of, and their partitions:

@@ -1,6 +1,7 @@
 package resync
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -77,6 +78,7 @@ type ShadowOptions struct {
 	Mirror  string
 	Table   catalog.Name  // of the destination
 	Archive *dump.Archive // of the destination's schema, made just now
+	Number  uint32        // behind the names of the schemas; 0: the table's OID. Shards that take one copy need one name
 }
 
 // NewShadow plans a shadow table, and changes nothing. The error is ErrRefused if
@@ -91,7 +93,7 @@ func NewShadow(ctx context.Context, conn *pgx.Conn, o ShadowOptions) (*Shadow, e
 	}
 	s := &Shadow{
 		table: table, mirror: o.Mirror, moves: moves{},
-		schema: fmt.Sprintf("%s%d", ShadowPrefix, table.oid), old: fmt.Sprintf("%s%d", OldPrefix, table.oid),
+		schema: fmt.Sprintf("%s%d", ShadowPrefix, cmp.Or(o.Number, table.oid)), old: fmt.Sprintf("%s%d", OldPrefix, cmp.Or(o.Number, table.oid)),
 	}
 	err = s.plan(ctx, conn, o.Archive)
 	if err != nil && !errors.Is(err, ErrRefused) {

@@ -1,6 +1,7 @@
 package resync
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,6 +52,7 @@ type StageOptions struct {
 	Mirror  string
 	Table   catalog.Name // of the destination
 	Columns []string     // that are copied; nil: all that are not generated
+	Number  uint32       // as in ShadowOptions
 }
 
 // NewStage plans a stage, and changes nothing.
@@ -59,7 +61,7 @@ func NewStage(ctx context.Context, conn *pgx.Conn, o StageOptions) (*Stage, erro
 	if err != nil {
 		return nil, err
 	}
-	s := &Stage{mirror: o.Mirror, table: table, schema: fmt.Sprintf("%s%d", StagePrefix, table.oid)}
+	s := &Stage{mirror: o.Mirror, table: table, schema: fmt.Sprintf("%s%d", StagePrefix, cmp.Or(o.Number, table.oid))}
 	if err := s.read(ctx, conn, o.Columns); err != nil {
 		return nil, fmt.Errorf("plan to stage the rows of %s: %w", o.Table, err)
 	}

@@ -37,12 +37,20 @@ type Swapped struct {
 // Afterwards PutBack validates foreign keys, and Drop removes what was replaced.
 // Until then it lies in a schema whose name begins with OldPrefix.
 func (s *Shadow) Swap(ctx context.Context, conn *pgx.Conn, patience Patience) (*Swapped, error) {
+	return s.SwapWith(ctx, conn, patience, nil)
+}
+
+// SwapWith is Swap that calls agreed, unless it is nil, when nothing is left to do
+// but
+// to COMMIT, with all locks held: several shards wait there for one another. With
+// its error nothing was changed.
+func (s *Shadow) SwapWith(ctx context.Context, conn *pgx.Conn, patience Patience, agreed func(context.Context) error) (*Swapped, error) {
 	patience = patience.withDefaults()
 	if err := s.snapshotsGone(ctx, conn); err != nil {
 		return nil, fmt.Errorf("swap table %s: %w", s.table.name, err)
 	}
 	w := &swapping{Shadow: s, result: &Swapped{}}
-	err := transaction(ctx, conn, func(tx pgx.Tx) error { return w.run(ctx, tx, patience) })
+	err := transactionWith(ctx, conn, func(tx pgx.Tx) error { return w.run(ctx, tx, patience) }, agreed)
 	if err = refusal(ctx, locked(ctx, conn, err, w.touched)); err != nil {
 		return nil, fmt.Errorf("swap table %s: %w", s.table.name, err)
 	}
@@ -284,4 +292,14 @@ func (w *swapping) dropKeys(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// Replaced tells whether Swap has been committed: for who has lost the connection
+// while it was. What was replaced must still lie where Swap puts it.
+func (s *Shadow) Replaced(ctx context.Context, conn *pgx.Conn) (bool, error) {
+	_, there, err := readNote(ctx, conn, s.old)
+	if err != nil {
+		return false, fmt.Errorf("look whether table %s was swapped: %w", s.table.name, err)
+	}
+	return there, nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/pgdrover/pgdrover/dump"
 	"github.com/pgdrover/pgdrover/sync/catalog"
 	"github.com/pgdrover/pgdrover/sync/connect"
+	"github.com/pgdrover/pgdrover/sync/resync"
 )
 
 // Source is the source database as one snapshot shows it: the dump and the
@@ -89,7 +90,8 @@ func inSnapshot(ctx context.Context, server config.Server, do func(conn *pgx.Con
 func runDump(ctx context.Context, server config.Server, snapshot string, opts ReadOptions) (*dump.Archive, error) {
 	return opts.Binary.Run(ctx, dump.Options{
 		Server: server, Snapshot: snapshot, LockTimeout: opts.LockTimeout, QuoteAllIdentifiers: opts.QuoteAll,
-		ExcludeSchemas: append([]string{"pgdrover"}, opts.ExcludeSchemas...),
+		ExcludeSchemas:  append([]string{"pgdrover"}, opts.ExcludeSchemas...),
+		ExcludePrefixes: []string{resync.ShadowPrefix, resync.StagePrefix, resync.OldPrefix},
 	})
 }
 

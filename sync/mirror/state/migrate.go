@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pgdrover/pgdrover/pgerror"
+	"github.com/pgdrover/pgdrover/sync/resync"
 )
 
 // migrations bring the schema from version i to i+1. One that was released is
@@ -186,7 +187,10 @@ CREATE TABLE pgdrover.source_schema (
 );
 `, `
 ALTER TABLE pgdrover.streams ADD COLUMN timeline integer NOT NULL DEFAULT 0;
-`}
+`, `
+ALTER TABLE pgdrover.tables ADD COLUMN resync text NOT NULL DEFAULT '', ADD COLUMN live_lsn pg_lsn, ADD COLUMN step text NOT NULL DEFAULT '',
+    ADD COLUMN step_done float8, ADD COLUMN step_at timestamptz;
+` + resync.ForeignKeysTable}
 
 // Install creates the schema pgdrover in the database behind conn, or brings an
 // older one up to date. It may be called at any time, by several processes.

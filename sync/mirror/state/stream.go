@@ -132,6 +132,7 @@ func Forget(ctx context.Context, conn *pgx.Conn, name string) error {
 			`DELETE FROM pgdrover.progress WHERE mirror = $1 OR starts_with(mirror, $1 || '/')`,
 			`DELETE FROM pgdrover.copied WHERE mirror = $1 OR starts_with(mirror, $1 || '/')`,
 			`DELETE FROM pgdrover.carried WHERE mirror = $1 OR starts_with(mirror, $1 || '/')`,
+			`DELETE FROM pgdrover.foreign_keys WHERE mirror = $1`,
 			`DELETE FROM pgdrover.mirrors WHERE name = $1`,
 		} {
 			if _, err := tx.Exec(ctx, sql, name); err != nil {
@@ -139,7 +140,7 @@ func Forget(ctx context.Context, conn *pgx.Conn, name string) error {
 			}
 		}
 		var left bool
-		if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pgdrover.progress) OR EXISTS (SELECT FROM pgdrover.copied) OR EXISTS (SELECT FROM pgdrover.mirrors)`).
+		if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pgdrover.progress) OR EXISTS (SELECT FROM pgdrover.copied) OR EXISTS (SELECT FROM pgdrover.foreign_keys) OR EXISTS (SELECT FROM pgdrover.mirrors)`).
 			Scan(&left); err != nil {
 			return fmt.Errorf("forget mirror %q: %w", name, err)
 		}
@@ -147,7 +148,7 @@ func Forget(ctx context.Context, conn *pgx.Conn, name string) error {
 			return nil
 		}
 		// What SETUP SCHEMA or somebody else has put into the schema keeps it.
-		if _, err := tx.Exec(ctx, `DROP TABLE pgdrover.source_schema, pgdrover.events, pgdrover.carried, pgdrover.copied, pgdrover.progress, pgdrover.tables, pgdrover.streams, pgdrover.statements, pgdrover.subtasks, pgdrover.tasks, pgdrover.mirrors, pgdrover.version;
+		if _, err := tx.Exec(ctx, `DROP TABLE pgdrover.foreign_keys, pgdrover.source_schema, pgdrover.events, pgdrover.carried, pgdrover.copied, pgdrover.progress, pgdrover.tables, pgdrover.streams, pgdrover.statements, pgdrover.subtasks, pgdrover.tasks, pgdrover.mirrors, pgdrover.version;
 DO $$BEGIN
     IF NOT EXISTS (SELECT FROM pg_catalog.pg_depend WHERE refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND refobjid = 'pgdrover'::pg_catalog.regnamespace) THEN
         DROP SCHEMA pgdrover;
