@@ -62,7 +62,7 @@ func TestRowFilterChanges(t *testing.T) {
 		t.Error("it is not told where the table was stopped")
 	}
 	follows("")
-	if _, err := m.Resync(t.Context(), theMirror, []string{"items"}); err != nil {
+	if _, err := m.Resync(t.Context(), theMirror, mirror.ResyncRequest{Tables: []string{"items"}}); err != nil {
 		t.Fatal(full(err))
 	}
 	pgtest.Eventually(t, "the table is stopped again, as long as the filters differ", func(ctx context.Context) (bool, error) {
@@ -70,7 +70,7 @@ func TestRowFilterChanges(t *testing.T) {
 		return len(log) == 1, err
 	})
 	source.Exec(t, publish+first)
-	if _, err := m.Resync(t.Context(), theMirror, []string{"items"}); err != nil {
+	if _, err := m.Resync(t.Context(), theMirror, mirror.ResyncRequest{Tables: []string{"items"}}); err != nil {
 		t.Fatal(full(err))
 	}
 	becomes(t, m, "public.items", mirror.TableStreaming)
@@ -87,7 +87,7 @@ func TestRowFilterChanges(t *testing.T) {
 	becomes(t, m, "public.items", mirror.TableStopped)
 	follows("")
 	setFilter("id > 200") // the mirror is told of it: now it is what the publication has
-	if _, err := m.Resync(t.Context(), theMirror, []string{"items"}); err != nil {
+	if _, err := m.Resync(t.Context(), theMirror, mirror.ResyncRequest{Tables: []string{"items"}}); err != nil {
 		t.Fatal(full(err))
 	}
 	becomes(t, m, "public.items", mirror.TableStreaming)
