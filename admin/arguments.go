@@ -13,6 +13,7 @@ const (
 	wordsArgument                         // all words up to the end
 	slotArgument                          // as a name, but a word that looks like an option of COPY_DATA only in quotes
 	tablesArgument                        // one or more names, each with or without a schema; a comma between them may be left out
+	poolArgument                          // as a name, but the word MIRROR only in quotes: PAUSE MIRROR is another command
 	listArgument                          // whatever stands between a pair of parentheses; it has a grammar of its own
 )
 
@@ -43,6 +44,10 @@ var arguments = []argument{
 	{"setting", fixedArgument, "name of a setting, as SHOW CONFIG has it"},
 	{"value", valuesArgument, "new value, or DEFAULT"},
 	{"target", textArgument, "name in [[databases]], or a URL postgres://user:password@host:port/database"},
+	{"user", poolArgument, "user of the clients, as SHOW POOLS has it"},
+	{"database", poolArgument, "name in [[databases]]"},
+	{"pool", integerArgument, "number of a pool, as SHOW POOLS has it in column id"},
+	{"client", integerArgument, "number of a client, as SHOW CLIENTS has it in column id"},
 	{"savepoint", nameArgument, "name of a savepoint"},
 	{"statement", nameArgument, "name of a prepared statement"},
 	{"parameter", parameterArgument, "name of a session parameter"},

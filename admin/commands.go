@@ -208,7 +208,7 @@ func commandTable() []*command {
 			description: "With a command: its description, its arguments and the columns of its result.",
 			role:        Reader, columns: helpColumns, tag: "SHOW", example: "SHOW HELP SCHEMA_SYNC", run: runShowHelp,
 		},
-	}, append(driverTable(), &command{
+	}, append(append(poolCommands(), driverTable()...), &command{
 		syntax:      "SET <name> {TO|=} <value>",
 		help:        "change a setting until the files are read again",
 		description: "DEFAULT stands for the setting's default. The files are not changed. SHOW CONFIG tells which settings can be set.",

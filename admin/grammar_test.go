@@ -263,7 +263,7 @@ func TestSyntaxErrors(t *testing.T) {
 		{`CREATE MIRROR m FROM a TO b PUBLICATION p NO START NO START`, "42601", 52, `syntax error at or near "NO"`, `Syntax: CREATE MIRROR`},
 		{`ALTER MIRROR m (a = b)`, "42601", 16, `syntax error at or near "("`, `Syntax: ALTER MIRROR`},
 		{`ALTER MIRROR m SET workers = 1`, "42601", 20, `syntax error at or near "workers"`, `Syntax: ALTER MIRROR`},
-		{`PAUSE m`, "42601", 7, `syntax error at or near "m"`, `SHOW HELP`},
+		{`PAUSE a b c`, "42601", 11, `syntax error at or near "c"`, `Syntax: PAUSE`},
 		{`PAUSE MIRROR`, "42601", 13, `syntax error at end of input`, `Syntax: PAUSE MIRROR <mirror>`},
 		{`RESUME MIRROR a b`, "42601", 17, `syntax error at or near "b"`, `Syntax: RESUME MIRROR`},
 		{`SHOW MIRROR_LOGS m`, "42601", 6, `unknown SHOW topic "MIRROR_LOGS"`, `Perhaps you meant SHOW MIRROR_LOG.`},

@@ -149,6 +149,9 @@ func (m *matcher) argumentEnd(kind argumentKind, at int) int {
 	if kind == slotArgument && slices.ContainsFunc(optionLike, first.is) {
 		return at
 	}
+	if kind == poolArgument && first.is("MIRROR") {
+		return at
+	}
 	end := at + 1
 	switch kind {
 	case tablesArgument:

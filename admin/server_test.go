@@ -196,6 +196,7 @@ func (c *configuration) Reload(context.Context) (config.Changes, []config.Proble
 // adminServer is a listener that lets everybody in, as "trust" does, and hands
 // them to ServeSession.
 type adminServer struct {
+	pools         poolsStub
 	t             testing.TB
 	engine        *engineStub
 	configuration *configuration
@@ -243,7 +244,7 @@ func startServer(t testing.TB) *adminServer {
 	}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.server = NewServer(Options{
-		Engine: s.engine, Configuration: s.configuration, Version: "0.1.0",
+		Engine: s.engine, Configuration: s.configuration, Pools: &s.pools, Version: "0.1.0",
 		Shutdown: func() { s.shutdown <- struct{}{} },
 		Logger:   slog.New(slog.NewTextHandler(s.log, nil)),
 	})

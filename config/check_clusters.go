@@ -85,7 +85,7 @@ func (r *reader) checkPrimary(name string, number int, entries []int) {
 		r.database(entries[0], "role", fmt.Sprintf("shard %d of %q has no primary", number, name), `add an entry with role = "primary"`)
 	case first < 0:
 		r.warn(r.main, child(element("databases", auto), "role"), "databases.role",
-			fmt.Sprintf("role auto is not supported yet: this entry is taken as the primary of shard %d of %q", number, name), `set role = "primary" where it is`)
+			fmt.Sprintf("schema sync, copy and replication take this entry as the primary of shard %d of %q; applications are led to the server that is it", number, name), `set role = "primary" where it is`)
 	}
 }
 

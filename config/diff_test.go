@@ -20,6 +20,7 @@ func TestDiff(t *testing.T) {
 			{"schema_sync.index_jobs", "2", "4"},
 			{`databases "prod" shard 0 primary: host`, "127.0.0.1", "h2"},
 			{`databases "prod" shard 0 primary: password`, "********", "********"},
+			{`databases "prod" shard 0 primary: pool_size`, "default", "9"},
 			{`databases "prod" shard 0 replica r1:5432`, "name=prod host=r1 role=replica", ""},
 			{`databases "prod" shard 0 replica r2:5432`, "", "name=prod host=r2 role=replica"},
 			{`users "app" of "prod": password`, "********", "********"},

@@ -277,10 +277,9 @@ func TestWarnings(t *testing.T) {
 		want              []string
 	}{
 		{"nothing to say", oneDatabase, oneUser, []string{}},
-		{"keys not supported yet, once each", oneDatabase + "pool_size = 3\nread_only = true\n[[databases]]\nname = \"b\"\nhost = \"h\"\npool_size = 4\n[general]\nworkers = 2\n", oneUser, []string{
-			"pgdog.toml:4: databases.pool_size: not supported yet: it has no effect (set in 2 places)",
-			"pgdog.toml:5: databases.read_only: not supported yet: it has no effect, connections can write",
-			"pgdog.toml:11: general.workers: not supported yet: it has no effect",
+		{"keys not supported yet, once each", oneDatabase + "[general]\nworkers = 2\n", "[[users]]\nname = \"a\"\ndatabase = \"prod\"\npassword = \"x\"\nserver_auth = \"rds_iam\"\n[[users]]\nname = \"c\"\ndatabase = \"prod\"\npassword = \"x\"\nserver_auth = \"rds_iam\"\n[admin]\npassword = \"x\"\n", []string{
+			"pgdog.toml:5: general.workers: not supported yet: it has no effect",
+			"users.toml:5: users.server_auth: not supported yet: it has no effect, servers are logged in at with the password (set in 2 places)",
 		}},
 		{"tables not supported yet", oneDatabase + "[memory]\nnet_buffer = 1\n[tcp]\nkeepalive = false\nuser_timeout = 1\n", oneUser, []string{
 			"pgdog.toml:4: memory: not supported yet: it has no effect",
@@ -312,7 +311,7 @@ func TestWarnings(t *testing.T) {
 			`users.toml:10: users.password_hash: user "v" cannot log in: auth_type is "md5", which no SCRAM verifier fits; set auth_type = "scram"`,
 		}},
 		{"role auto", "[[databases]]\nname = \"prod\"\nhost = \"a\"\nrole = \"auto\"\n[[databases]]\nname = \"prod\"\nhost = \"b\"\nrole = \"auto\"\n", oneUser, []string{
-			`pgdog.toml:4: databases.role: role auto is not supported yet: this entry is taken as the primary of shard 0 of "prod"; set role = "primary" where it is`,
+			`pgdog.toml:4: databases.role: schema sync, copy and replication take this entry as the primary of shard 0 of "prod"; applications are led to the server that is it; set role = "primary" where it is`,
 		}},
 		{"empty files", "", "", []string{
 			`pgdog.toml: databases: there is none: only the admin database can be used; add [[databases]] with name and host`,

@@ -16,6 +16,7 @@ import (
 	"github.com/pgdrover/pgdrover/metrics"
 	"github.com/pgdrover/pgdrover/pgerror"
 	"github.com/pgdrover/pgdrover/proxy"
+	"github.com/pgdrover/pgdrover/proxy/pool"
 	"github.com/pgdrover/pgdrover/sync/mirror"
 )
 
@@ -42,6 +43,7 @@ type Daemon struct {
 	live    *Live
 	engine  *mirror.Manager
 	server  *proxy.Server
+	pools   *pool.Pools
 	metrics *metrics.Metrics // nil without general.openmetrics_port
 	stop    context.CancelCauseFunc
 }
@@ -64,8 +66,9 @@ func New(o Options) (*Daemon, error) {
 		d.metrics = metrics.New(o.Config.General.OpenMetricsNamespace, o.Version)
 	}
 	d.engine = mirror.NewManager(mirror.Options{Config: d.live.Config, Version: o.Version, Logger: o.Logger, Metrics: d.metrics})
+	d.pools = pool.New(pool.Options{Config: d.live.Config, Logger: o.Logger})
 	handler := adminSessions{admin.NewServer(admin.Options{
-		Engine: d.engine, Configuration: d.live, Version: o.Version, Logger: o.Logger,
+		Engine: d.engine, Configuration: d.live, Pools: pools{pool: d.pools}, Version: o.Version, Logger: o.Logger,
 		Shutdown: func() { d.stop(errShutdown) },
 	})}
 	var err error
@@ -80,6 +83,7 @@ func New(o Options) (*Daemon, error) {
 		return nil
 	})
 	d.live.OnChange(func(*config.Config) error { return d.server.Reload() })
+	d.live.OnChange(func(*config.Config) error { return d.pools.Reload() })
 	return d, nil
 }
 
@@ -93,6 +97,15 @@ func (d *Daemon) Run(ctx context.Context) error {
 		return err
 	}
 	defer closeMetrics() // after the tasks, so that how they have ended can be scraped
+	pooling, endPools := context.WithCancel(context.WithoutCancel(ctx))
+	var pools sync.WaitGroup
+	pools.Go(func() {
+		if err := d.pools.Run(pooling); err != nil {
+			d.options.Logger.Error("pools", "error", err)
+		}
+	})
+	defer pools.Wait()
+	defer endPools() // after the clients
 	address, err := d.server.Listen(ctx)
 	if err != nil {
 		return err

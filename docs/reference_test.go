@@ -134,7 +134,7 @@ func results(out *strings.Builder, c admin.CommandDoc) {
 func TestShowPage(t *testing.T) {
 	var out strings.Builder
 	out.WriteString("# Columns of SHOW\n\nIn the order in which they come. The first columns of `SHOW SCHEMA_SYNC`, `SHOW TASKS`, `SHOW TABLE_COPIES` and\n" +
-		"`SHOW REPLICATION_SLOTS` are PgDog's.\n" +
+		"`SHOW REPLICATION_SLOTS` are PgDog's; so are those of `SHOW POOLS`, `SHOW CLIENTS`, `SHOW SERVERS`, `SHOW STATS`, `SHOW BANS`, `SHOW PREPARED` and `SHOW LISTENERS`.\n" +
 		"A reader may use every one of these commands.\n")
 	for _, c := range admin.Reference() {
 		if !strings.HasPrefix(c.Name, "SHOW ") || len(c.Results) == 0 {
