@@ -21,39 +21,50 @@ func selector(s admin.PoolSelector) pool.Selector {
 	return pool.Selector{User: s.User, Database: s.Database}
 }
 
-// Pause is admin.Pools'; so are the next ones.
+// Pause is admin.Pools'.
 func (p pools) Pause(ctx context.Context, owner string, of admin.PoolSelector) error {
 	return p.pool.Pause(ctx, owner, selector(of))
 }
 
+// Resume is admin.Pools'.
 func (p pools) Resume(owner string, of admin.PoolSelector) error {
 	return p.pool.Resume(owner, selector(of))
 }
 
+// Maintenance is admin.Pools'.
 func (p pools) Maintenance(owner string, of admin.PoolSelector, on bool) error {
 	return p.pool.Maintenance(owner, selector(of), on)
 }
 
+// Kill is admin.Pools'.
 func (p pools) Kill(ctx context.Context, owner string, of admin.PoolSelector) error {
 	return p.pool.Kill(ctx, owner, selector(of))
 }
 
+// Reconnect is admin.Pools'.
 func (p pools) Reconnect(of admin.PoolSelector) error { return p.pool.Reconnect(selector(of)) }
 
+// WaitClose is admin.Pools'.
 func (p pools) WaitClose(ctx context.Context, of admin.PoolSelector) error {
 	return p.pool.WaitClose(ctx, selector(of))
 }
 
+// KillClient is admin.Pools'.
 func (p pools) KillClient(id uint32) error { return p.pool.KillClient(id) }
 
+// Disable is admin.Pools'.
 func (p pools) Disable(owner, database string) error { return p.pool.Disable(owner, database) }
 
+// Enable is admin.Pools'.
 func (p pools) Enable(owner, database string) error { return p.pool.Enable(owner, database) }
 
+// Ban is admin.Pools'.
 func (p pools) Ban(id int64) error { return p.pool.Ban(id) }
 
+// Unban is admin.Pools'.
 func (p pools) Unban(id int64) error { return p.pool.Unban(id) }
 
+// HealthCheck is admin.Pools'.
 func (p pools) HealthCheck(ctx context.Context, id int64) error { return p.pool.HealthCheck(ctx, id) }
 
 func place(p pool.Place) admin.PoolPlace { return admin.PoolPlace(p) }
@@ -132,23 +143,27 @@ func totals(t pool.Totals) admin.StatsTotals {
 	}
 }
 
-// Clients is admin.Pools'; so are the next ones.
+// Clients is admin.Pools'.
 func (p pools) Clients() []admin.ClientRow { return each(p.pool.Clients(), clientRow) }
 
+// Servers is admin.Pools'.
 func (p pools) Servers() []admin.ServerRow { return each(p.pool.Servers(), serverRow) }
 
+// Stats is admin.Pools'.
 func (p pools) Stats() []admin.StatsRow {
 	return each(p.pool.Stats(), func(s pool.Stats) admin.StatsRow {
 		return admin.StatsRow{PoolPlace: place(s.Place), Total: totals(s.Totals), Last: totals(s.Period), Period: s.PeriodLength}
 	})
 }
 
+// Bans is admin.Pools'.
 func (p pools) Bans() []admin.BanRow {
 	return each(p.pool.Bans(), func(b pool.Banned) admin.BanRow {
 		return admin.BanRow{PoolPlace: place(b.Place), Reason: b.Reason, Left: b.Left}
 	})
 }
 
+// Holds is admin.Pools'.
 func (p pools) Holds() []admin.HoldRow {
 	var out []admin.HoldRow
 	for _, g := range p.pool.Gates() {
@@ -165,8 +180,10 @@ func (p pools) Holds() []admin.HoldRow {
 	return out
 }
 
+// Lists is admin.Pools'.
 func (p pools) Lists() admin.ListsRow { return admin.ListsRow(p.pool.Lists()) }
 
+// Prepared is admin.Pools'.
 func (p pools) Prepared() []admin.PreparedRow {
 	if p.prepared == nil {
 		return nil

@@ -90,7 +90,7 @@ func (p *pool) idleFor(want Want) *Server {
 	best, found := -1, -1
 	for i := range p.readers {
 		t := p.readers[i]
-		if len(t.idle) == 0 && !(t.room() && t.failures == 0) {
+		if len(t.idle) == 0 && (!t.room() || t.failures > 0) {
 			continue
 		}
 		if best < 0 || p.better(t, p.readers[best], i, best) {
