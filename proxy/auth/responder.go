@@ -38,7 +38,8 @@ const (
 	awaitContinue                       // AuthenticationSASLContinue
 	awaitFinal                          // AuthenticationSASLFinal
 	awaitOk                             // AuthenticationOk
-	responded                           // logged in, or failed
+	responded                           // logged in
+	failed                              // and over
 )
 
 // requestKind is what a server may send in an authentication message.
@@ -76,26 +77,35 @@ func (r *Responder) Asked() bool { return r.asked }
 // Respond gives the answer to a request; nil if none is due. Errors are
 // *pgerror.Error, after which the connection is of no use.
 func (r *Responder) Respond(request pgproto3.BackendMessage) (pgproto3.FrontendMessage, error) {
+	next, err := r.next(request)
+	if err != nil {
+		r.state = failed
+		return nil, err
+	}
+	answer, err := r.answer(request)
+	if err != nil {
+		r.state = failed
+		return nil, err
+	}
+	r.state = next
+	return answer, nil
+}
+
+// next is the state that a request leads to, if it is allowed.
+func (r *Responder) next(request pgproto3.BackendMessage) (responderState, error) {
 	kind, ok := kindOfRequest(request)
 	if !ok {
-		return nil, pgerror.New(pgerror.FeatureNotSupported, "the server asks for an authentication method that is not supported").
+		return failed, pgerror.New(pgerror.FeatureNotSupported, "the server asks for an authentication method that is not supported").
 			WithDetail("It asks for %s; scram-sha-256, md5, password, cert and trust are supported.", requestName(request)).
 			WithHint("Let the server's pg_hba.conf ask this host for scram-sha-256.")
 	}
 	next, allowed := responses[r.state][kind]
 	if !allowed {
-		r.state = responded
-		return nil, pgerror.New(pgerror.ProtocolViolation, "the server sent an authentication request out of order").
+		return failed, pgerror.New(pgerror.ProtocolViolation, "the server sent an authentication request out of order").
 			WithDetail("It sent %s.", requestName(request))
 	}
-	answer, err := r.answer(request)
-	if err != nil {
-		r.state = responded
-		return nil, err
-	}
-	r.state = next
 	r.asked = r.asked || kind != requestOk
-	return answer, nil
+	return next, nil
 }
 
 func (r *Responder) answer(request pgproto3.BackendMessage) (pgproto3.FrontendMessage, error) {
