@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"net"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/pgdrover/pgdrover/config"
@@ -39,10 +38,10 @@ type tlsSettings struct {
 	minVersion                        uint16 // of package tls
 }
 
-func newSettings(c *config.Config, authenticator *auth.Authenticator) *settings {
+func newSettings(c *config.Config, authenticator *auth.Authenticator, previous *settings) *settings {
 	return &settings{
 		config:            c,
-		users:             &users{config: c, authenticator: authenticator, known: make(map[userKey]login)},
+		users:             newUsers(c, authenticator, previous),
 		address:           net.JoinHostPort(c.General.Host, strconv.Itoa(c.General.Port)),
 		keepAlive:         keepAlive(c.TCP),
 		method:            auth.Method(c.General.AuthType),
@@ -109,79 +108,4 @@ type login struct {
 	// certificateRequired: a verified client certificate is needed as well
 	// as the password, where client certificates can be verified.
 	certificateRequired bool
-}
-
-// users finds logins in one configuration and keeps their accounts, because
-// their keys are dear to derive. Only existing users are kept.
-type users struct {
-	config        *config.Config
-	authenticator *auth.Authenticator
-
-	mu    sync.Mutex
-	known map[userKey]login
-}
-
-type userKey struct{ user, database string }
-
-// find gives the login of a user; its place is placeNowhere if there is none. The
-// error is one of the configuration.
-func (u *users) find(user, database string) (login, error) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	key := userKey{user, database}
-	if l, ok := u.known[key]; ok {
-		return l, nil
-	}
-	l, err := u.make(user, database)
-	if err == nil && l.account != nil {
-		u.known[key] = l
-	}
-	return l, err
-}
-
-func (u *users) make(user, database string) (login, error) {
-	c := u.config
-	if database == c.Admin.Name {
-		if user == c.Admin.User {
-			account, err := u.authenticator.NewAccount(user, []string{c.Admin.Password.Reveal()}, "")
-			return login{place: placeAdmin, account: account}, err
-		}
-		for _, reader := range c.AdminReaders() {
-			if reader.Name == user {
-				l, err := u.configured(reader)
-				l.place, l.readOnly = placeAdmin, true
-				return l, err
-			}
-		}
-		return login{}, nil
-	}
-	if _, ok := c.Cluster(database); !ok {
-		return login{}, nil
-	}
-	found, ok := c.User(user, database)
-	if !ok {
-		return login{place: placeApplication, foreign: true, certificateRequired: true}, nil
-	}
-	l, err := u.configured(found)
-	l.place = placeApplication
-	// With Trust, to be in users.toml is enough; an identity alone asks for its
-	// certificate.
-	l.foreign = c.General.AuthType != config.AuthTrust && found.Identity == "" &&
-		len(found.AcceptedPasswords()) == 0 && found.PasswordHash == ""
-	return l, err
-}
-
-// configured is the login of an entry of [[users]].
-func (u *users) configured(entry config.User) (login, error) {
-	var passwords []string
-	for _, secret := range entry.AcceptedPasswords() {
-		passwords = append(passwords, secret.Reveal())
-	}
-	account, err := u.authenticator.NewAccount(entry.Name, passwords, entry.PasswordHash)
-	required := entry.TLSClientCertificateRequired
-	return login{
-		account:             account,
-		identity:            entry.Identity,
-		certificateRequired: required == nil || *required,
-	}, err
 }

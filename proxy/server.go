@@ -95,6 +95,7 @@ type Server struct {
 
 	loginContext context.Context // of questions about users; ends with errShuttingDown
 	endLogins    context.CancelCauseFunc
+	deriving     sync.WaitGroup
 
 	mu          sync.Mutex
 	state       state
@@ -142,14 +143,24 @@ func (s *Server) settings() *settings {
 	if known != nil && known.config == c {
 		return known
 	}
-	fresh := newSettings(c, s.authenticator)
+	fresh := newSettings(c, s.authenticator, known)
 	if s.current.CompareAndSwap(known, fresh) {
+		s.derive(fresh)
 		return fresh
 	}
 	if other := s.current.Load(); other.config == c {
 		return other
 	}
 	return fresh
+}
+
+// derive derives the keys of users in the background; Shutdown waits for that.
+func (s *Server) derive(fresh *settings) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state < draining && fresh.method != auth.Trust {
+		s.deriving.Go(func() { fresh.users.derive(s.loginContext) })
+	}
 }
 
 // move is the one place where the state changes; mu is held.

@@ -25,6 +25,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.each(func(c *guardedConn) { c.Close() })
 	s.waitIdle(context.WithoutCancel(ctx), stopTimeout)
 	s.directory.Close()
+	s.deriving.Wait()
 
 	s.mu.Lock()
 	defer s.mu.Unlock()

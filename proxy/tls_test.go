@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -44,6 +45,58 @@ func TestOldTLSIsRefused(t *testing.T) {
 	if err == nil {
 		t.Error("TLS 1.1 is accepted")
 	}
+}
+
+func TestMinimumVersionOfTLS(t *testing.T) {
+	t.Parallel()
+	c := withTLS(t, testConfig())
+	c.General.TLSClientMinVersion = "1.3"
+	s := start(t, c)
+	s.mustConnect(t, "sslmode=require")
+	_, err := s.connect(t, "sslmode=require", func(c *pgconn.Config) { c.TLSConfig.MaxVersion = tls.VersionTLS12 })
+	if err == nil {
+		t.Error("TLS 1.2 is accepted")
+	}
+}
+
+// TestReloadOfAuthorities: clients of a new authority are let in, those of the
+// old one are not, and who is there stays.
+func TestReloadOfAuthorities(t *testing.T) {
+	t.Parallel()
+	directory := t.TempDir()
+	c := withTLS(t, testConfig())
+	first, firstKey := certificateFiles(t, directory, "first")
+	second, secondKey := certificateFiles(t, directory, "second")
+	c.General.TLSClientCACertificate = filepath.Join(directory, "authority.crt")
+	c.Users = []config.User{{Name: "first", Database: "admin", Identity: "first"}, {Name: "second", Database: "admin", Identity: "second"}}
+	authority := func(from string) {
+		t.Helper()
+		content, err := os.ReadFile(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(c.General.TLSClientCACertificate, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	with := func(certificate, key string) string {
+		return "sslmode=require&sslcert=" + certificate + "&sslkey=" + key
+	}
+	authority(first)
+	s := start(t, c)
+	before := s.mustConnect(t, with(first, firstKey), as("first", "admin", ""))
+	if _, err := s.connect(t, with(second, secondKey), as("second", "admin", "")); err == nil {
+		t.Error("the second authority is trusted before the reload")
+	}
+	authority(second)
+	if err := s.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	s.mustConnect(t, with(second, secondKey), as("second", "admin", ""))
+	if _, err := s.connect(t, with(first, firstKey), as("first", "admin", "")); err == nil {
+		t.Error("the first authority is trusted after the reload")
+	}
+	session(t, before)
 }
 
 func TestTLSRequired(t *testing.T) {

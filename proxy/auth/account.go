@@ -18,6 +18,7 @@ type Account struct {
 
 	salt       []byte
 	iterations int
+	looksLike  bool          // a user of whom only a verifier is known, if there is no secret
 	keys       func() []Keys // of all secrets that SCRAM can check; derived once
 }
 
@@ -25,10 +26,10 @@ type Account struct {
 // left out) and a stored hash: a SCRAM verifier, an "md5…" hash, or "". An
 // account without any secret cannot log in but with Trust.
 //
-// The keys of plain passwords are derived at the first login, which costs
-// milliseconds for each; keep the Account.
+// The keys of plain passwords are derived at the first login or by Derive, which
+// costs a millisecond for each; keep the Account.
 func (a *Authenticator) NewAccount(user string, passwords []string, hash string) (*Account, error) {
-	account := &Account{user: user, salt: a.mockSalt(user), iterations: DefaultIterations}
+	account := a.mock(user)
 	for _, p := range passwords {
 		if p != "" {
 			account.passwords = append(account.passwords, p)
@@ -36,6 +37,9 @@ func (a *Authenticator) NewAccount(user string, passwords []string, hash string)
 	}
 	if err := account.setHash(hash); err != nil {
 		return nil, fmt.Errorf("password hash of user %q: %w", user, err)
+	}
+	if account.verifier != nil {
+		a.expect(account.iterations)
 	}
 	account.keys = sync.OnceValue(account.deriveKeys)
 	return account, nil
@@ -58,6 +62,9 @@ func (a *Account) setHash(hash string) error {
 	a.verifier, a.salt, a.iterations = &parsed, parsed.Salt, parsed.Iterations
 	return nil
 }
+
+// Derive derives the keys of plain passwords now, unless that was done before.
+func (a *Account) Derive() { a.keys() }
 
 func (a *Account) deriveKeys() []Keys {
 	var keys []Keys

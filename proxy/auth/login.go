@@ -17,6 +17,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"sync"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 
@@ -43,21 +44,62 @@ var (
 
 // Authenticator makes accounts and logs clients in. It is safe for concurrent
 // use; a process has one, as it holds the key of the mock exchanges.
-type Authenticator struct{ mockKey [32]byte }
+type Authenticator struct {
+	mockKey [32]byte
+
+	mu         sync.Mutex
+	iterations []int // of verifiers seen, DefaultIterations among them; ascending
+	verifiers  bool  // some were seen
+}
 
 // New makes an Authenticator with a new random key.
 func New() *Authenticator {
-	a := new(Authenticator)
+	a := &Authenticator{iterations: []int{DefaultIterations}}
 	rand.Read(a.mockKey[:]) // never fails
 	return a
 }
 
-// mockSalt is the salt of users without a stored verifier, whether they exist
-// or not: always the same for a name, unpredictable from outside.
-func (a *Authenticator) mockSalt(user string) []byte {
+const (
+	// maxIterationCounts is how many different iteration counts are imitated.
+	maxIterationCounts = 16
+	// maxMockIterations is the greatest count that is imitated: for passwords in
+	// clear text it is work that strangers can ask for.
+	maxMockIterations = 100_000
+)
+
+// Expect tells that there are users with verifiers like this one, so that those
+// who do not exist look like it too. What is not a verifier tells nothing.
+func (a *Authenticator) Expect(hash string) {
+	if v, err := ParseVerifier(hash); err == nil {
+		a.expect(v.Iterations)
+	}
+}
+
+func (a *Authenticator) expect(iterations int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.verifiers = true
+	at, known := slices.BinarySearch(a.iterations, iterations)
+	if !known && iterations <= maxMockIterations && len(a.iterations) < maxIterationCounts {
+		a.iterations = slices.Insert(a.iterations, at, iterations)
+	}
+}
+
+// mock gives the account of a user without a stored hash, whether there is one
+// or not, the salt, iterations and method to be asked by: for a name always the
+// same, as long as no verifier of another kind is seen, and unpredictable from
+// outside.
+func (a *Authenticator) mock(user string) *Account {
 	mac := hmac.New(sha256.New, a.mockKey[:])
 	mac.Write([]byte(user))
-	return mac.Sum(nil)[:saltLength]
+	sum := mac.Sum(nil)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return &Account{
+		user: user, salt: sum[:saltLength],
+		iterations: a.iterations[int(sum[saltLength])%len(a.iterations)],
+		looksLike:  a.verifiers && sum[saltLength+1]%2 == 1,
+	}
 }
 
 // Request is one login.
@@ -86,7 +128,7 @@ func (a *Authenticator) Login(b *pgproto3.Backend, r Request) (Credentials, erro
 	account := r.Account
 	if account == nil {
 		// An account without secrets goes all the way and matches nothing.
-		account = &Account{user: r.User, salt: a.mockSalt(r.User), iterations: DefaultIterations}
+		account = a.mock(r.User)
 	}
 	shown, err := a.exchange(b, r, account)
 	if errors.Is(err, ErrWrongPassword) {
@@ -129,7 +171,7 @@ func (a *Authenticator) exchange(b *pgproto3.Backend, r Request, account *Accoun
 	case Scram:
 		return a.scram(b, r, account)
 	case MD5:
-		if !account.hasMD5() && account.hasScram() {
+		if !account.hasMD5() && (account.hasScram() || account.looksLike) {
 			return a.scram(b, r, account)
 		}
 		return a.md5(b, account)
