@@ -178,6 +178,7 @@ type General struct {
 	RollbackTimeout                       time.Duration  `toml:"rollback_timeout"`
 	ServerLifetime                        time.Duration  `toml:"server_lifetime"`
 	ServerLifetimeJitter                  time.Duration  `toml:"server_lifetime_jitter"`
+	SessionState                          string         `toml:"session_state"` // "pin" or "refuse"
 	ShardingLookupCacheSize               int64          `toml:"sharding_lookup_cache_size"`
 	ShardingLookupTimeout                 time.Duration  `toml:"sharding_lookup_timeout"`
 	ShutdownTerminationTimeout            *time.Duration `toml:"shutdown_termination_timeout"`

@@ -64,6 +64,7 @@ var generalTable = Table{
 		{Name: "query_timeout", Default: `"off"`, Unit: "ms", flags: later, Description: "Cancel a statement that takes longer."},
 		{Name: "connection_recovery", Default: `"recover"`, Values: recoveries, flags: settable, Description: "What becomes of a server connection whose client vanished."},
 		{Name: "client_connection_recovery", Default: `"drop"`, Values: recoveries, flags: later, Description: "What becomes of a client whose server connection was lost."},
+		{Name: "session_state", Default: `"pin"`, Values: []string{"pin", "refuse"}, flags: settable, Description: "Transaction mode: LISTEN, temporary tables, advisory locks and the like keep their server connection, or are refused."},
 		{Name: "pub_sub_channel_size", Default: `0`, flags: later | restart, Description: "Notifications kept per LISTEN channel; 0 leaves LISTEN to the server."},
 
 		{Name: "prepared_statements", Default: `"extended"`, Values: []string{"disabled", "extended", "extended_anonymous", "full"}, flags: later, Description: "Which prepared statements survive a change of the server connection."},

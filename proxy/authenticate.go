@@ -77,12 +77,12 @@ func (c *connection) admitSession(l login) error {
 			WithHint("Connect with sslmode=require, sslcert and sslkey, " +
 				"or set tls_client_certificate_required = false for the user in users.toml.")
 	}
-	if l.place == placeApplication {
+	if l.place == placeApplication && c.server.options.Relay == nil {
 		return pgerror.New(pgerror.FeatureNotSupported, "application traffic is not served yet").
 			WithDetail("Database \"%s\" is configured, but this release serves the admin database only.", c.startup.Database).
 			WithHint("Connect to database \"%s\" to run commands; let applications connect to their servers directly.", adminName)
 	}
-	if mode := c.startup.Parameters["replication"]; isReplication(mode) {
+	if mode := c.startup.Parameters["replication"]; isReplication(mode) && l.place != placeApplication {
 		return pgerror.New(pgerror.FeatureNotSupported, "the admin database has no replication connections").
 			WithHint("Connect without the parameter replication.")
 	}

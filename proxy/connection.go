@@ -42,7 +42,8 @@ type connection struct {
 	startup  wire.Startup
 	minor    int               // protocol version agreed on
 	session  *sessionConn      // nil before the StartupMessage
-	backend  *pgproto3.Backend // over session
+	reader   *messageReader    // over session
+	backend  *pgproto3.Backend // over reader
 	mute     bool              // nothing can be said to the client: TLS failed
 	admitted bool              // holds a place of the admission
 }
@@ -91,7 +92,8 @@ func (c *connection) login() error {
 	c.startup = packet.(wire.Startup)
 	c.session = &sessionConn{Conn: c.conn}
 	c.conn = c.session
-	c.backend = pgproto3.NewBackend(c.conn, c.conn)
+	c.reader = &messageReader{r: c.conn}
+	c.backend = pgproto3.NewBackend(c.reader, c.conn)
 	c.backend.SetMaxBodyLen(maxLoginMessage)
 	var answer *pgproto3.NegotiateProtocolVersion
 	if c.minor, answer = c.startup.Negotiate(); answer != nil {
@@ -203,7 +205,25 @@ func (c *connection) handOver(l login) error {
 	}
 	c.leaveAdmission()
 	c.logLogin(live.info)
-	err := s.options.Admin.ServeSession(ctx, Session{
+	var err error
+	if l.place == placeApplication {
+		c.backend, c.reader = nil, nil // all of it was read
+		err = c.serveApplication(ctx, l, live)
+	} else {
+		err = c.serveAdmin(ctx, l, live)
+	}
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+		linger(c.conn)
+	}
+	c.logLogout(live.info, err)
+	return nil
+}
+
+// serveAdmin runs a session of the admin database.
+func (c *connection) serveAdmin(ctx context.Context, l login, live *liveSession) error {
+	c.reader.free = true
+	return c.server.options.Admin.ServeSession(ctx, Session{
 		Conn:            c.conn,
 		Backend:         c.backend,
 		User:            c.startup.User,
@@ -218,14 +238,8 @@ func (c *connection) handOver(l login) error {
 		ProcessID:       live.info.ProcessID,
 		SecretKey:       live.key,
 		ProtocolMinor:   c.minor,
-		OnCancel:        func(cancel func()) { s.sessions.onCancel(live, cancel) },
+		OnCancel:        func(cancel func()) { c.server.sessions.onCancel(live, cancel) },
 	})
-	if ctx.Err() != nil {
-		err = context.Cause(ctx)
-		linger(c.conn)
-	}
-	c.logLogout(live.info, err)
-	return nil
 }
 
 func (c *connection) sessionInfo(l login) SessionInfo {

@@ -23,6 +23,7 @@ import (
 	"github.com/pgdrover/pgdrover/pgerror"
 	"github.com/pgdrover/pgdrover/proxy/auth"
 	"github.com/pgdrover/pgdrover/proxy/lookup"
+	"github.com/pgdrover/pgdrover/proxy/relay"
 )
 
 const (
@@ -45,6 +46,8 @@ type Options struct {
 	Config func() *config.Config
 	// Admin serves the sessions of the admin database.
 	Admin SessionHandler
+	// Relay serves the sessions of applications; nil refuses them.
+	Relay *relay.Relay
 	// Logger is slog.Default() if nil.
 	Logger *slog.Logger
 

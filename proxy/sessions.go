@@ -36,7 +36,7 @@ type sessions struct {
 	closed bool // no more sessions
 }
 
-// liveSession is one entry of sessions; sessions.mu guards cancel.
+// liveSession is one entry of sessions; sessions.mu guards cancel and idle.
 type liveSession struct {
 	info   SessionInfo
 	key    []byte
@@ -44,6 +44,8 @@ type liveSession struct {
 	guard  *guardedConn
 	conn   *sessionConn
 	stop   context.CancelCauseFunc
+	// idle is how to have the session ended when it is idle; nil is conn.onIdle.
+	idle func(end func())
 }
 
 // end ends the session: its context first, so that the handler can say why,
@@ -94,6 +96,17 @@ func (s *sessions) onCancel(live *liveSession, cancel func()) {
 	}
 }
 
+// onIdle says how to have the session ended when it is idle.
+func (s *sessions) onIdle(live *liveSession, onIdle func(end func())) {
+	s.mu.Lock()
+	live.idle = onIdle
+	closed := s.closed
+	s.mu.Unlock()
+	if closed {
+		onIdle(live.end)
+	}
+}
+
 var (
 	errNoSuchSession  = errors.New("no session has this process id")
 	errWrongCancelKey = errors.New("the secret key of the cancel request is wrong")
@@ -135,14 +148,16 @@ func (s *sessions) close() map[*guardedConn]bool {
 	s.mu.Lock()
 	s.closed = true
 	there := make(map[*guardedConn]bool, len(s.byID))
-	all := make([]*liveSession, 0, len(s.byID))
+	ends := make(map[*liveSession]func(func()), len(s.byID))
 	for _, live := range s.byID {
 		there[live.guard] = true
-		all = append(all, live)
+		if ends[live] = live.idle; live.idle == nil {
+			ends[live] = live.conn.onIdle
+		}
 	}
 	s.mu.Unlock()
-	for _, live := range all {
-		live.conn.onIdle(live.end)
+	for live, onIdle := range ends {
+		onIdle(live.end)
 	}
 	return there
 }

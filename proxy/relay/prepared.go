@@ -1,0 +1,183 @@
+package relay
+
+import (
+	"container/list"
+	"strconv"
+	"sync"
+
+	"github.com/pgdrover/pgdrover/proxy/statement"
+)
+
+// effect is what a single statement does to the session, known from its text.
+type effect struct {
+	change statement.Change
+}
+
+// prepared is a statement that clients have prepared by the protocol: one for all
+// that have the same text and parameter types. It does not change.
+type prepared struct {
+	name    string // on servers
+	body    []byte // of Parse, behind the name
+	summary statement.Summary
+	effect  *effect
+}
+
+// namePrefix begins the names of statements on servers.
+const namePrefix = "pgdrover_"
+
+const (
+	// maxPreparedLength is the longest text that is kept so that a statement
+	// survives a change of its server connection, in bytes.
+	maxPreparedLength = 1 << 20
+	// maxUnnamedLength is the same of the statement without a name.
+	maxUnnamedLength = 4 << 10
+	// maxUnused is how many statements are kept that no client has.
+	maxUnused = 1000
+	// maxUnusedBytes bounds their texts.
+	maxUnusedBytes = 8 << 20
+	// maxNames is how many statements one client may have.
+	maxNames = 10_000
+)
+
+// statements are the prepared statements of all clients, by their text.
+type statements struct {
+	mu     sync.Mutex
+	byBody map[string]*entry
+	last   uint64
+	unused list.List // of *entry, the one unused longest first
+	bytes  int       // of texts in unused
+}
+
+type entry struct {
+	prepared *prepared
+	clients  int
+	place    *list.Element // in unused
+	gone     bool          // not in byBody any more
+}
+
+// take gives the statement of a Parse for a client, which is to release it.
+func (s *statements) take(body []byte) *entry {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.byBody == nil {
+		s.byBody = make(map[string]*entry)
+	}
+	e := s.byBody[string(body)]
+	if e == nil {
+		s.last++
+		e = &entry{prepared: newPrepared(namePrefix+strconv.FormatUint(s.last, 10), body)}
+		s.byBody[string(body)] = e
+	}
+	if e.place != nil {
+		s.unused.Remove(e.place)
+		e.place = nil
+		s.bytes -= len(e.prepared.body)
+	}
+	e.clients++
+	return e
+}
+
+// release says that a client has it no more.
+func (s *statements) release(e *entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e.clients--; e.clients > 0 || e.gone {
+		return
+	}
+	e.place = s.unused.PushBack(e)
+	s.bytes += len(e.prepared.body)
+	for s.unused.Len() > maxUnused || s.bytes > maxUnusedBytes {
+		oldest := s.unused.Remove(s.unused.Front()).(*entry)
+		oldest.place = nil
+		s.bytes -= len(oldest.prepared.body)
+		s.forget(oldest)
+	}
+}
+
+// retire has the text prepared under a new name from now on: what it describes has
+// changed.
+func (s *statements) retire(e *entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.forget(e)
+}
+
+func (s *statements) forget(e *entry) {
+	if !e.gone {
+		e.gone = true
+		delete(s.byBody, string(e.prepared.body))
+	}
+}
+
+func newPrepared(name string, body []byte) *prepared {
+	p := &prepared{name: name, body: append([]byte(nil), body...)}
+	p.summary, p.effect = understand(textOf(p.body))
+	return p
+}
+
+// textOf gives the SQL that a Parse's body begins with.
+func textOf(body []byte) []byte {
+	for i, c := range body {
+		if c == 0 {
+			return body[:i]
+		}
+	}
+	return body
+}
+
+// understand reads SQL; the effect is nil if there is none, or if it is not known.
+func understand(sql []byte) (statement.Summary, *effect) {
+	summary := statement.Scan(sql)
+	if summary.Flags&statement.Sets != 0 && summary.Statements == 1 {
+		if change := statement.ParseSet(sql); change.Scope != statement.Unclear {
+			return summary, &effect{change: change}
+		}
+	}
+	return summary, nil
+}
+
+// onServer are the statements that a server connection has, the one unused longest
+// first.
+type onServer struct {
+	at    map[*prepared]*list.Element
+	order list.List // of *prepared
+}
+
+func (o *onServer) has(p *prepared) bool {
+	place, ok := o.at[p]
+	if ok {
+		o.order.MoveToBack(place)
+	}
+	return ok
+}
+
+func (o *onServer) add(p *prepared) {
+	if o.at == nil {
+		o.at = make(map[*prepared]*list.Element)
+	}
+	if _, ok := o.at[p]; !ok {
+		o.at[p] = o.order.PushBack(p)
+	}
+}
+
+func (o *onServer) remove(p *prepared) {
+	if place, ok := o.at[p]; ok {
+		o.order.Remove(place)
+		delete(o.at, p)
+	}
+}
+
+// evict takes out the one unused longest, if there are as many as limit.
+func (o *onServer) evict(limit int) *prepared {
+	if o.order.Len() < limit || limit <= 0 {
+		return nil
+	}
+	p := o.order.Front().Value.(*prepared)
+	o.remove(p)
+	return p
+}
+
+func (o *onServer) clear() {
+	clear(o.at)
+	o.order.Init()
+}
