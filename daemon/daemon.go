@@ -17,6 +17,7 @@ import (
 	"github.com/pgdrover/pgdrover/pgerror"
 	"github.com/pgdrover/pgdrover/proxy"
 	"github.com/pgdrover/pgdrover/proxy/pool"
+	"github.com/pgdrover/pgdrover/proxy/relay"
 	"github.com/pgdrover/pgdrover/sync/mirror"
 )
 
@@ -44,6 +45,7 @@ type Daemon struct {
 	engine  *mirror.Manager
 	server  *proxy.Server
 	pools   *pool.Pools
+	relay   *relay.Relay
 	metrics *metrics.Metrics // nil without general.openmetrics_port
 	stop    context.CancelCauseFunc
 }
@@ -67,12 +69,13 @@ func New(o Options) (*Daemon, error) {
 	}
 	d.engine = mirror.NewManager(mirror.Options{Config: d.live.Config, Version: o.Version, Logger: o.Logger, Metrics: d.metrics})
 	d.pools = pool.New(pool.Options{Config: d.live.Config, Logger: o.Logger})
+	d.relay = relay.New(relay.Options{Config: d.live.Config, Pools: d.pools, Logger: o.Logger})
 	handler := adminSessions{admin.NewServer(admin.Options{
-		Engine: d.engine, Configuration: d.live, Pools: pools{pool: d.pools}, Version: o.Version, Logger: o.Logger,
+		Engine: d.engine, Configuration: d.live, Pools: pools{d.pools, d.preparedStatements}, Version: o.Version, Logger: o.Logger,
 		Shutdown: func() { d.stop(errShutdown) },
 	})}
 	var err error
-	d.server, err = proxy.New(proxy.Options{Config: d.live.Config, Admin: handler, Logger: o.Logger})
+	d.server, err = proxy.New(proxy.Options{Config: d.live.Config, Admin: handler, Relay: d.relay, Logger: o.Logger})
 	if err != nil {
 		return nil, err
 	}
@@ -104,6 +107,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 			d.options.Logger.Error("pools", "error", err)
 		}
 	})
+	pools.Go(func() { d.relay.Run(pooling) })
 	defer pools.Wait()
 	defer endPools() // after the clients
 	address, err := d.server.Listen(ctx)

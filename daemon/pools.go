@@ -224,3 +224,12 @@ func reading(name string) int64 {
 	}
 	return int64(sample[0].Value.Uint64())
 }
+
+// preparedStatements gives the rows of SHOW PREPARED.
+func (d *Daemon) preparedStatements() []admin.PreparedRow {
+	var out []admin.PreparedRow
+	for _, p := range d.relay.Prepared() {
+		out = append(out, admin.PreparedRow{Name: p.Name, Statement: p.Statement, UsedBy: int64(p.Clients), Bytes: int64(len(p.Statement))})
+	}
+	return out
+}

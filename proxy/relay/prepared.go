@@ -1,7 +1,9 @@
 package relay
 
 import (
+	"cmp"
 	"container/list"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -107,6 +109,28 @@ func (s *statements) forget(e *entry) {
 		e.gone = true
 		delete(s.byBody, string(e.prepared.body))
 	}
+}
+
+// Prepared is a prepared statement as SHOW PREPARED tells of it.
+type Prepared struct {
+	Name      string // on servers
+	Statement string
+	Clients   int
+}
+
+// Prepared gives the prepared statements that are kept, by their names.
+func (r *Relay) Prepared() []Prepared {
+	s := &r.statements
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]Prepared, 0, len(s.byBody))
+	for _, e := range s.byBody {
+		out = append(out, Prepared{e.prepared.name, string(textOf(e.prepared.body)), e.clients})
+	}
+	slices.SortFunc(out, func(a, b Prepared) int {
+		return cmp.Or(cmp.Compare(len(a.Name), len(b.Name)), cmp.Compare(a.Name, b.Name))
+	})
+	return out
 }
 
 func newPrepared(name string, body []byte) *prepared {
