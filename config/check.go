@@ -25,6 +25,7 @@ func (r *reader) check() {
 		r.checkAdmin()
 		r.checkUsers()
 		r.checkAuthQuery()
+		r.checkPassthrough()
 		r.checkReferences()
 	}
 }

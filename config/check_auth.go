@@ -8,6 +8,24 @@ func (c *Config) serversKnowUsers() bool {
 	return c.General.AuthQuery != "" || c.General.PassthroughAuth != PassthroughDisabled && c.General.PassthroughAuth != ""
 }
 
+// checkPassthrough finds that no password can be passed through.
+func (r *reader) checkPassthrough() {
+	g := &r.config.General
+	if !g.PassthroughAuth.On(true) || r.bad["general.passthrough_auth"] {
+		return
+	}
+	if !g.PassthroughAuth.On(false) && g.TLSCertificate == "" && !isLocal(g.Host) {
+		r.warn(r.main, "general.passthrough_auth", "general.passthrough_auth",
+			fmt.Sprintf("%q asks clients for their password over TLS alone, and there is no tls_certificate", g.PassthroughAuth), "set tls_certificate and tls_private_key")
+	}
+	for i, d := range r.config.Databases {
+		if d.User != "" || d.Password != "" {
+			r.warn(r.main, element("databases", i), "databases",
+				fmt.Sprintf("no password is passed through to %q: its entry says whom the server sees, so the server cannot judge clients", d.Name), "leave user and password out of the entry")
+		}
+	}
+}
+
 // checkAuthQuery finds an auth_query that nobody can run.
 func (r *reader) checkAuthQuery() {
 	g := &r.config.General

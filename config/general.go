@@ -19,18 +19,18 @@ type Passthrough string
 
 // The values of passthrough_auth.
 const (
-	PassthroughDisabled          Passthrough = "disabled"
-	PassthroughEnabled           Passthrough = "enabled"       // over TLS alone
-	PassthroughPlain             Passthrough = "enabled_plain" // without TLS too
-	PassthroughAllowChange       Passthrough = "enabled_allow_change"
-	PassthroughPlainAllowChanges Passthrough = "enabled_plain_allow_change"
+	PassthroughDisabled         Passthrough = "disabled"
+	PassthroughEnabled          Passthrough = "enabled"       // over TLS alone
+	PassthroughPlain            Passthrough = "enabled_plain" // without TLS too
+	PassthroughAllowChange      Passthrough = "enabled_allow_change"
+	PassthroughPlainAllowChange Passthrough = "enabled_plain_allow_change"
 )
 
 // On tells whether it is on, for a connection that nobody can listen to, or for
 // one that somebody can.
 func (p Passthrough) On(confidential bool) bool {
 	switch p {
-	case PassthroughPlain, PassthroughPlainAllowChanges:
+	case PassthroughPlain, PassthroughPlainAllowChange:
 		return true
 	case PassthroughEnabled, PassthroughAllowChange:
 		return confidential
@@ -41,7 +41,7 @@ func (p Passthrough) On(confidential bool) bool {
 // AllowsChange tells whether a password that the server accepts takes the place
 // of the one that it accepted before.
 func (p Passthrough) AllowsChange() bool {
-	return p == PassthroughAllowChange || p == PassthroughPlainAllowChanges
+	return p == PassthroughAllowChange || p == PassthroughPlainAllowChange
 }
 
 // TLSVerify is how a server's certificate is treated.

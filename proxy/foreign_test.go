@@ -205,26 +205,6 @@ func testPassthrough(t *testing.T, cluster *pgtest.Cluster) {
 	}
 }
 
-// TestPassthroughIsConfidential: the password is not asked for where somebody
-// may listen, unless the configuration says so.
-func TestPassthroughIsConfidential(t *testing.T) {
-	t.Parallel()
-	for _, test := range []struct {
-		mode  config.Passthrough
-		plain bool
-		tls   bool
-	}{
-		{config.PassthroughDisabled, false, false},
-		{config.PassthroughEnabled, false, true}, {config.PassthroughAllowChange, false, true},
-		{config.PassthroughPlain, true, true}, {config.PassthroughPlainAllowChanges, true, true},
-		{"", false, false},
-	} {
-		if test.mode.On(false) != test.plain || test.mode.On(true) != test.tls {
-			t.Errorf("%q", test.mode)
-		}
-	}
-}
-
 // testFailedPassthroughIsLimited: servers judge few guesses.
 func testFailedPassthroughIsLimited(t *testing.T, cluster *pgtest.Cluster) {
 	c := withTLS(t, foreignConfig(cluster))

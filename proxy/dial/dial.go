@@ -24,7 +24,11 @@ type Options struct {
 	// Server is where: host, port, tls_verify and connect_timeout count. Its
 	// Database, User and Password count where Database, User and Credentials
 	// here are zero.
-	Server      config.Server
+	Server config.Server
+	// Address, if not nil, is where Server.Host is, so that the name is not resolved
+	// again: Cancel has to reach the host that has the connection. It is the
+	// connection's RemoteAddr; those of Unix sockets are not looked at.
+	Address     net.Addr
 	Database    string
 	User        string
 	Credentials auth.Credentials

@@ -135,6 +135,28 @@ func TestLongKeys(t *testing.T) {
 	}
 }
 
+func TestCancelGoesToTheHostOfTheConnection(t *testing.T) {
+	t.Parallel()
+	got := make(chan []byte, 2)
+	s := fakeServer(t, func(conn net.Conn) {
+		packet := readStartup(conn)
+		if len(packet) != 12 {
+			_, _ = conn.Write(ok())
+		}
+		got <- packet
+	})
+	conn := mustDial(t, dial.Options{Server: s})
+	<-got
+	moved := s
+	moved.Host, moved.Port = "name.that.is.now.elsewhere.invalid", 1
+	if err := dial.Cancel(t.Context(), dial.Options{Server: moved, Address: conn.Conn.RemoteAddr()}, conn.ProcessID, conn.SecretKey); err != nil {
+		t.Fatal(err)
+	}
+	if packet := <-got; len(packet) != 12 {
+		t.Errorf("the server got %q", packet)
+	}
+}
+
 // TestTheServersErrorsKeepTheirFields: those that pgerror does not have are in
 // the cause.
 func TestTheServersErrorsKeepTheirFields(t *testing.T) {

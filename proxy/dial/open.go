@@ -55,6 +55,9 @@ func (o Options) endpoint() (network, address string) {
 	if strings.HasPrefix(host, "/") || strings.HasPrefix(host, "@") {
 		return "unix", filepath.Join(host, ".s.PGSQL."+port)
 	}
+	if tcp, ok := o.Address.(*net.TCPAddr); ok {
+		return "tcp", tcp.String()
+	}
 	return "tcp", net.JoinHostPort(host, port)
 }
 

@@ -105,6 +105,7 @@ func (p *Pools) cancel(ctx context.Context, s *Server, o dial.Options, timeout t
 	defer stop()
 	var err error
 	if o.TLS, err = p.loadTLS(o.Server); err == nil {
+		o.Address = s.conn.RemoteAddr()
 		err = dial.Cancel(ctx, o, s.processID, s.secretKey)
 	}
 	if err != nil {
