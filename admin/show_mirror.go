@@ -26,6 +26,7 @@ var mirrorTableColumns = []Column{
 	{"deleted", Int8, "rows that the stream has deleted"},
 	{"sync_lsn", Text, "changes from here on are applied"},
 	{"stopped_lsn", Text, "changes from here on are left out; NULL unless it is stopped"},
+	{"without", Text, "what it is meant not to have at the destination: indexes, foreign keys; NULL for nothing"},
 	{"updated_at", Text, "UTC; when the row last changed"},
 	{"sqlstate", Text, "of what stopped it"},
 	{"error", Text, "its message"},
@@ -54,7 +55,7 @@ func runShowMirror(ctx context.Context, c *console, call call) (result, error) {
 func mirrorTableRow(t mirror.MirrorTableRow) []any {
 	row := []any{
 		t.Schema, t.Table, int64(t.Shard), string(t.State), t.Rows, progress.Count(t.Rows), t.TotalRows, t.Bytes, progress.Bytes(t.Bytes), t.Total,
-		cutOff(t.Percent), orNull(t.Format), orNull(t.FormatBy), t.Inserted, t.Updated, t.Deleted, lsnText(t.SyncLSN), lsnText(t.StoppedLSN),
+		cutOff(t.Percent), orNull(t.Format), orNull(t.FormatBy), t.Inserted, t.Updated, t.Deleted, lsnText(t.SyncLSN), lsnText(t.StoppedLSN), orNull(t.Without),
 		timeText(t.UpdatedAt),
 	}
 	return append(row, errorFields(t.Error)...)

@@ -29,6 +29,7 @@ var mirrorColumns = []Column{
 	{"transactions_per_sec", Float8, "applied, over the last seconds"},
 	{"rows_per_sec", Float8, "applied, over the last seconds"},
 	{"created_at", Text, "UTC"},
+	{"settings", Text, "what is other than the default, as SET of ALTER MIRROR has it"},
 	{"entry", Text, "how it stands to its entry of [[mirrors]]: same; differs, and in what; gone, which changes nothing; NULL if it never had one"},
 	{"sqlstate", Text, "of what keeps it from going on"},
 	{"error", Text, "its message"},
@@ -57,6 +58,6 @@ func mirrorRow(m mirror.MirrorRow) []any {
 		m.Rows, progress.Count(m.Rows), m.Bytes, progress.Bytes(m.Bytes), cutOff(m.Percent),
 	}
 	row = append(row, lagFields(m.LagBytes, &m.Lag)...)
-	row = append(row, transactions, applied, timeText(m.CreatedAt), orNull(m.Entry))
+	row = append(row, transactions, applied, timeText(m.CreatedAt), orNull(m.Settings), orNull(m.Entry))
 	return append(row, errorFields(m.Error)...)
 }

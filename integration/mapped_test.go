@@ -135,9 +135,6 @@ func TestMappedWrongly(t *testing.T) {
 			t.Errorf("%s: slots %v", name, s)
 		}
 	}
-	d := mappedDefinition()
-	d.ReplicateIndexes = false
-	says(t, m.CreateMirror(t.Context(), d), pgerror.FeatureNotSupported, "replicate_indexes")
 }
 
 // equalSets compares rows whose order does not count.

@@ -112,9 +112,6 @@ func (k keptMirror) moves() bool {
 // possible refuses settings with which the mirror could not go on, and notes the
 // tables that are others at the destination by them.
 func (m *Manager) possible(ctx context.Context, kept keptMirror, before config.Mirror, after *recorded) error {
-	if err := notYet(after.Mirror); err != nil {
-		return err
-	}
 	mapped, problem := mapping.New(m.config(), after.Mirror)
 	if problem != nil {
 		return problem

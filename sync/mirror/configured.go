@@ -125,9 +125,6 @@ func (m *Manager) createEntry(ctx context.Context, definition config.Mirror) err
 	if err != nil {
 		return err
 	}
-	if err := notYet(definition); err != nil {
-		return err
-	}
 	return m.createMirror(ctx, pair, recorded{Mirror: definition, Entry: &definition})
 }
 

@@ -86,6 +86,7 @@ type MirrorRow struct {
 	Streams     []StreamRow
 	CreatedAt   time.Time
 	Entry       string         // how it stands to [[mirrors]]: "same", "differs: workers", "gone"; "" if it never was there
+	Settings    string         // what is other than the default, as SET of ALTER MIRROR has it
 	Error       *pgerror.Error // what keeps it from going on now
 }
 
@@ -121,6 +122,7 @@ type MirrorTableRow struct {
 	Format, FormatBy string     // "binary" or "text", and why text
 	SyncLSN          stream.LSN // changes from here on are applied
 	StoppedLSN       stream.LSN // 0 unless stopped
+	Without          string     // "indexes, foreign keys": what it is meant not to have at the destination
 	Inserted         int64      // rows applied by the stream
 	Updated          int64
 	Deleted          int64

@@ -22,9 +22,6 @@ func (m *Manager) CreateMirror(ctx context.Context, definition config.Mirror) er
 	if err != nil {
 		return err
 	}
-	if err := notYet(definition); err != nil {
-		return err
-	}
 	return m.createMirror(ctx, pair, recorded{Mirror: definition})
 }
 

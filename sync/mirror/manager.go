@@ -96,6 +96,9 @@ func (m *Manager) SchemaSync(ctx context.Context, req SchemaSyncRequest) (Starte
 	if err != nil {
 		return Started{}, err
 	}
+	if err := pair.settle(ctx); err != nil {
+		return Started{}, err
+	}
 	found := pair.preflight(req).Run(ctx)
 	if err := context.Cause(ctx); err != nil {
 		return Started{}, err
@@ -393,6 +396,9 @@ func (m *Manager) look(ctx context.Context, req SchemaSyncRequest) (*schemaSync,
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := pair.settle(ctx); err != nil {
+		return nil, nil, err
+	}
 	check := pair.preflight(req)
 	found := check.Run(ctx)
 	if err := context.Cause(ctx); err != nil {
@@ -409,6 +415,9 @@ func (m *Manager) look(ctx context.Context, req SchemaSyncRequest) (*schemaSync,
 func (m *Manager) SchemaDiff(ctx context.Context, source, destination string) ([]drift.Difference, []*pgerror.Error, error) {
 	pair, err := resolve(m.config(), source, destination)
 	if err != nil {
+		return nil, nil, err
+	}
+	if err := pair.settle(ctx); err != nil {
 		return nil, nil, err
 	}
 	publication, err := m.publicationOf(ctx, pair)

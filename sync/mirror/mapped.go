@@ -2,13 +2,10 @@ package mirror
 
 import (
 	"context"
-	"slices"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pgdrover/pgdrover/config"
-	"github.com/pgdrover/pgdrover/pgerror"
 	"github.com/pgdrover/pgdrover/sync/catalog"
 	"github.com/pgdrover/pgdrover/sync/mapping"
 	"github.com/pgdrover/pgdrover/sync/mirror/state"
@@ -42,7 +39,7 @@ func (j *copyData) settle(ctx context.Context, given *config.Mirror) error {
 	settings := *j.config
 	settings.General.ReshardingParallelCopies, settings.DataSync = j.config.WorkersOf(definition), j.config.DataSyncOf(definition)
 	j.strategy = definition.ResyncStrategy
-	j.config, j.mapping = &settings, mapped
+	j.config, j.mapping, j.pair.without = &settings, mapped, without(definition)
 	if reshapes(definition) {
 		j.req.SkipSchema = true // the source's tables are not those of the destination
 	}
@@ -60,26 +57,6 @@ func reshapes(definition config.Mirror) bool {
 		}
 	}
 	return false
-}
-
-// notYet refuses settings that nothing goes by: who set them would rely on them.
-func notYet(definition config.Mirror) error {
-	defaults := config.NewMirror(definition.Source, definition.Destination, definition.Publication)
-	var names []string
-	for name, other := range map[string]bool{
-		"replicate_indexes":      definition.ReplicateIndexes != defaults.ReplicateIndexes,
-		"replicate_foreign_keys": definition.ReplicateForeignKeys != defaults.ReplicateForeignKeys,
-	} {
-		if other {
-			names = append(names, name)
-		}
-	}
-	if len(names) == 0 {
-		return nil
-	}
-	slices.Sort(names)
-	return pgerror.New(pgerror.FeatureNotSupported, "mirror %q: %s cannot be other than the default yet", definition.Name, strings.Join(names, ", ")).
-		WithHint("leave it out")
 }
 
 // destinationNames gives the names that tables of the source have at the

@@ -21,6 +21,7 @@ type pair struct {
 	sourceAdmin  config.User
 	destAdmin    config.User
 	mirror       string
+	without      schema.Without // of the mirror's tables
 	sourceName   string
 	destination0 config.Server // where the state lives
 }
@@ -109,7 +110,7 @@ func (p *pair) planOptions(req SchemaSyncRequest) schema.PlanOptions {
 	return schema.PlanOptions{
 		Phase: req.Phase, NoOwner: p.noOwner(req), NoPrivileges: p.noPrivileges(req),
 		Concurrently: p.settings.IndexConcurrently, SequenceMargin: p.settings.SequenceMargin,
-		WidenKeys: p.settings.WidenIntegerKeys, OnlyPublished: p.settings.Scope == "publication",
+		WidenKeys: p.settings.WidenIntegerKeys, OnlyPublished: p.settings.Scope == "publication", Without: p.without,
 	}
 }
 

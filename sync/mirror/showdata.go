@@ -53,7 +53,7 @@ func (m *Manager) mirrorRows(ctx context.Context, conn *pgx.Conn) ([]MirrorRow, 
 	}
 	out := make([]MirrorRow, len(mirrors))
 	for i, mirror := range mirrors {
-		row := MirrorRow{Name: mirror.Name, Source: mirror.Source, Destination: mirror.Destination, Publication: mirror.Publication, CreatedAt: mirror.CreatedAt, State: "idle", Wanted: MirrorState(mirror.Wanted), Entry: entryText(m.config(), mirror)}
+		row := MirrorRow{Name: mirror.Name, Source: mirror.Source, Destination: mirror.Destination, Publication: mirror.Publication, CreatedAt: mirror.CreatedAt, State: "idle", Wanted: MirrorState(mirror.Wanted), Entry: entryText(m.config(), mirror), Settings: settingsText(mirror)}
 		runs := false
 		for k := range tasks { // the newest first
 			if tasks[k].Mirror == mirror.Name {
@@ -162,11 +162,17 @@ func (m *Manager) MirrorTables(ctx context.Context, name string) ([]MirrorTableR
 			if mirror.Name != name {
 				continue
 			}
+			definition, err := keptMirror{row: mirror}.definition()
+			if err != nil {
+				return err
+			}
 			tables, err := state.Tables(ctx, conn, mirror.ID)
 			mu.Lock()
 			found = true
 			for _, t := range tables {
-				out = append(out, tellTable(t))
+				row := tellTable(t)
+				row.Without = withoutText(definition)
+				out = append(out, row)
 			}
 			mu.Unlock()
 			if err != nil {

@@ -81,7 +81,8 @@ func (v *validation) run(ctx context.Context, named []string) ([]TableReport, er
 		}
 		for i, table := range names {
 			comparison := drift.Comparison{Source: described[table], Destination: there[destinations[i]], Mapping: mappings[i], Publication: v.definition.Publication}
-			judged := drift.Judge(comparison.Differences(), drift.PolicyOf(v.config, v.definition, table))
+			differences := slices.DeleteFunc(comparison.Differences(), func(d drift.TableDifference) bool { return meant(v.definition, d) })
+			judged := drift.Judge(differences, drift.PolicyOf(v.config, v.definition, table))
 			judged.Table, judged.Destination = table, destinations[i]
 			out = append(out, TableReport{
 				Mirror: v.definition.Name, Shard: server.Shard, Judgement: judged,

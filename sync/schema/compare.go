@@ -22,8 +22,12 @@ func Compare(source *Source, destination *Destination, opts PlanOptions) ([]drif
 		entries = source.inScope()
 	}
 	all := drift.Compare(entries, destination.Archive.Entries, Rules(source, destination.Shards, opts))
+	left := opts.Without.of(source.Archive.Entries)
 	out := all[:0]
 	for _, d := range all {
+		if left[d.SourceID] {
+			continue // whatever the destination has of it is its own
+		}
 		if opts.OnlyPublished && d.What == drift.Extra {
 			continue // what is beside the published tables is nobody's business
 		}

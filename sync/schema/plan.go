@@ -23,6 +23,7 @@ type PlanOptions struct {
 	Canonical      func(*dump.Entry) (string, bool) // see drift.Rules
 	KeysAfterRows  bool                             // see Source.Phases
 	Gate           *Gate                            // tables that are being filled while the plan runs
+	Without        Without                          // what the destination is meant not to have
 }
 
 // Plan is what one shard lacks in one phase.
@@ -55,6 +56,7 @@ func Build(source *Source, destination *Destination, opts PlanOptions) (*Plan, e
 		source: source, destination: destination, opts: opts, phases: phases,
 		rules: Rules(source, destination.Shards, opts),
 		plan:  &Plan{Phase: opts.Phase, Shard: destination.Server.Shard},
+		left:  opts.Without.of(source.Archive.Entries),
 		last:  map[int]int{},
 		byID:  make(map[int]*dump.Entry, len(source.Archive.Entries)),
 	}
@@ -104,6 +106,7 @@ type builder struct {
 	rules       drift.Rules
 	pairs       drift.Pairs
 	scope       map[int]bool // dump ids, nil for the whole database
+	left        map[int]bool // dump ids that the destination is meant not to have
 	byID        map[int]*dump.Entry
 	plan        *Plan
 	late        map[int]bool
@@ -167,7 +170,9 @@ func (b *builder) findLate() {
 	}
 }
 
-func (b *builder) inScope(e *dump.Entry) bool { return b.scope == nil || b.scope[e.DumpID] }
+func (b *builder) inScope(e *dump.Entry) bool {
+	return (b.scope == nil || b.scope[e.DumpID]) && !b.left[e.DumpID]
+}
 
 // entry plans one entry: to be created, existing, or differing.
 func (b *builder) entry(e *dump.Entry) {
