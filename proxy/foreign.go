@@ -31,7 +31,7 @@ func (c *connection) proveForeign(request auth.Request) (auth.Credentials, error
 	}
 	shown, err := c.server.authenticator.Login(c.backend, request)
 	if found != nil && errors.Is(err, auth.ErrWrongPassword) {
-		c.server.directory.Doubt(c.startup.User, c.startup.Database)
+		c.server.directory.Doubt(c.settings.config, c.startup.User, c.startup.Database)
 	}
 	return shown, err
 }

@@ -42,8 +42,8 @@ type Session struct {
 	ApplicationName string            // printable ASCII, up to 63 bytes
 	Parameters      map[string]string // startup parameters but user and database, as sent
 	ReadOnly        bool              // may SHOW and nothing else
-	// Credentials are what the user logs in at servers with: the configured
-	// ones, or what this login has shown. Zero in the admin database.
+	// Credentials are what this login has shown, for servers of which the
+	// configuration has no password of the user's.
 	Credentials auth.Credentials
 	RemoteAddr  net.Addr
 	TLSVersion  string // "TLS 1.3"; "" without TLS

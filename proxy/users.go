@@ -4,26 +4,30 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"sync"
 
 	"github.com/pgdrover/pgdrover/config"
 	"github.com/pgdrover/pgdrover/proxy/auth"
 )
 
-// users finds logins in one configuration. There is one account for each entry
-// of users.toml, and one for the admin user; only they are kept, so that
-// strangers cannot make this grow.
+// users finds logins in one configuration. It never changes, and takes the same
+// time for users who exist and those who do not.
 type users struct {
-	config   *config.Config
+	admin    entry              // of [admin]
+	readers  map[string]entry   // of the admin database, by name
+	byName   map[string][]entry // of users.toml, in its order
+	database string             // the admin database
+	clusters map[string]bool
+	trust    bool // to be in users.toml is enough
 	accounts map[secrets]madeAccount
-
-	mu    sync.Mutex
-	known map[userKey]login
 }
 
-type userKey struct{ user, database string }
+// entry is an entry of users.toml with its account.
+type entry struct {
+	config.User
+	madeAccount
+}
 
-// secrets are what an account is made of.
+// secrets are what an account is made of. Entries with the same ones share it.
 type secrets struct{ user, passwords, hash string }
 
 // madeAccount is an account or, for a hash that is none, why there is none.
@@ -35,40 +39,53 @@ type madeAccount struct {
 // newUsers makes the accounts of a configuration. Those that are as they were
 // are taken over, with the keys that were derived for them.
 func newUsers(c *config.Config, authenticator *auth.Authenticator, previous *settings) *users {
-	u := &users{config: c, accounts: make(map[secrets]madeAccount), known: make(map[userKey]login)}
-	for _, entry := range c.Users {
-		authenticator.Expect(entry.PasswordHash)
+	u := &users{
+		readers: make(map[string]entry), byName: make(map[string][]entry), database: c.Admin.Name,
+		clusters: make(map[string]bool), trust: c.General.AuthType == config.AuthTrust, accounts: make(map[secrets]madeAccount),
 	}
-	for _, entry := range append(c.Users[:len(c.Users):len(c.Users)], adminUser(c)) {
-		key, passwords := secretsOf(entry)
-		if _, ok := u.accounts[key]; ok {
-			continue
+	for _, d := range c.Databases {
+		u.clusters[d.Name] = true
+	}
+	for _, user := range c.Users {
+		authenticator.Expect(user.PasswordHash)
+	}
+	var known map[secrets]madeAccount
+	if previous != nil {
+		known = previous.users.accounts
+	}
+	u.admin = u.add(config.User{Name: c.Admin.User, Password: c.Admin.Password}, authenticator, known)
+	for _, user := range c.Users {
+		added := u.add(user, authenticator, known)
+		u.byName[user.Name] = append(u.byName[user.Name], added)
+		if _, twice := u.readers[user.Name]; user.Names(c.Admin.Name) && !twice {
+			u.readers[user.Name] = added
 		}
-		if previous != nil {
-			if made, ok := previous.users.accounts[key]; ok {
-				u.accounts[key] = made
-				continue
-			}
-		}
-		account, err := authenticator.NewAccount(entry.Name, passwords, entry.PasswordHash)
-		u.accounts[key] = madeAccount{account, err}
 	}
 	return u
 }
 
-// adminUser is the admin user as an entry of users.toml would have it.
-func adminUser(c *config.Config) config.User {
-	return config.User{Name: c.Admin.User, Password: c.Admin.Password}
+// add makes the account of a user, unless one of the same secrets is there.
+func (u *users) add(user config.User, authenticator *auth.Authenticator, known map[secrets]madeAccount) entry {
+	key, passwords := secretsOf(user)
+	made, ok := u.accounts[key]
+	if !ok {
+		made, ok = known[key]
+	}
+	if !ok {
+		made.account, made.err = authenticator.NewAccount(user.Name, passwords, user.PasswordHash)
+	}
+	u.accounts[key] = made
+	return entry{user, made}
 }
 
-func secretsOf(entry config.User) (secrets, []string) {
+func secretsOf(user config.User) (secrets, []string) {
 	var passwords []string
 	var all strings.Builder
-	for _, secret := range entry.AcceptedPasswords() {
+	for _, secret := range user.AcceptedPasswords() {
 		passwords = append(passwords, secret.Reveal())
 		fmt.Fprintf(&all, "%d:%s", len(secret.Reveal()), secret.Reveal())
 	}
-	return secrets{entry.Name, all.String(), entry.PasswordHash}, passwords
+	return secrets{user.Name, all.String(), user.PasswordHash}, passwords
 }
 
 // derive derives the keys of all accounts, until ctx ends: a login that had to
@@ -87,64 +104,35 @@ func (u *users) derive(ctx context.Context) {
 // find gives the login of a user; its place is placeNowhere if there is none. The
 // error is one of the configuration.
 func (u *users) find(user, database string) (login, error) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	key := userKey{user, database}
-	if l, ok := u.known[key]; ok {
-		return l, nil
-	}
-	l, err := u.make(user, database)
-	if err == nil && l.account != nil {
-		u.known[key] = l
-	}
-	return l, err
-}
-
-func (u *users) make(user, database string) (login, error) {
-	c := u.config
-	if database == c.Admin.Name {
-		return u.admin(user)
-	}
-	if _, ok := c.Cluster(database); !ok {
+	switch {
+	case database == u.database && user == u.admin.Name:
+		return login{place: placeAdmin, account: u.admin.account}, u.admin.err
+	case database == u.database:
+		reader, ok := u.readers[user]
+		if !ok {
+			return login{}, nil
+		}
+		l, err := reader.login(placeAdmin)
+		l.readOnly = true
+		return l, err
+	case !u.clusters[database]:
 		return login{}, nil
 	}
-	found, ok := c.User(user, database)
-	if !ok {
-		return login{place: placeApplication, foreign: true, certificateRequired: true}, nil
-	}
-	l, err := u.configured(found)
-	l.place = placeApplication
-	// With Trust, to be in users.toml is enough; an identity alone asks for its
-	// certificate.
-	l.foreign = c.General.AuthType != config.AuthTrust && found.Identity == "" &&
-		len(found.AcceptedPasswords()) == 0 && found.PasswordHash == ""
-	return l, err
-}
-
-// admin is the login of a user of the admin database.
-func (u *users) admin(user string) (login, error) {
-	if user == u.config.Admin.User {
-		l, err := u.configured(adminUser(u.config))
-		return login{place: placeAdmin, account: l.account}, err
-	}
-	for _, reader := range u.config.AdminReaders() {
-		if reader.Name == user {
-			l, err := u.configured(reader)
-			l.place, l.readOnly = placeAdmin, true
+	for _, e := range u.byName[user] {
+		if e.MayUse(database) {
+			l, err := e.login(placeApplication)
+			// An identity alone asks for its certificate.
+			l.foreign = !u.trust && e.Identity == "" && len(e.AcceptedPasswords()) == 0 && e.PasswordHash == ""
 			return l, err
 		}
 	}
-	return login{}, nil
+	return login{place: placeApplication, foreign: true, certificateRequired: true}, nil
 }
 
-// configured is the login of an entry of [[users]].
-func (u *users) configured(entry config.User) (login, error) {
-	key, _ := secretsOf(entry)
-	made := u.accounts[key]
-	required := entry.TLSClientCertificateRequired
+func (e entry) login(at place) (login, error) {
+	required := e.TLSClientCertificateRequired
 	return login{
-		account:             made.account,
-		identity:            entry.Identity,
+		place: at, account: e.account, identity: e.Identity,
 		certificateRequired: required == nil || *required,
-	}, made.err
+	}, e.err
 }

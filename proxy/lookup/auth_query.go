@@ -26,7 +26,7 @@ func Answers(c *config.Config, database string) bool {
 // such user. An error means that the server could not be asked, or gave an
 // answer that makes no sense: the user may exist.
 func (d *Directory) Find(ctx context.Context, c *config.Config, user, database string) (*auth.Account, error) {
-	key := who{user, database}
+	key := who{user, database, c}
 	d.mu.Lock()
 	known, ok := d.found.get(key)
 	d.mu.Unlock()
@@ -51,8 +51,8 @@ func (a answer) ttl(c *config.Config) time.Duration {
 
 // Doubt tells that a client's password did not fit what Find gave: it may have
 // been changed. An answer that is not quite new is forgotten.
-func (d *Directory) Doubt(user, database string) {
-	key := who{user, database}
+func (d *Directory) Doubt(c *config.Config, user, database string) {
+	key := who{user, database, c}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if known, ok := d.found.get(key); ok && d.options.Now().Sub(known.at) >= doubtAfter {

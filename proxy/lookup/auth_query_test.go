@@ -10,6 +10,7 @@ import (
 	"github.com/pgdrover/pgdrover/config"
 	"github.com/pgdrover/pgdrover/integration/pgtest"
 	"github.com/pgdrover/pgdrover/pgerror"
+	"github.com/pgdrover/pgdrover/proxy/auth"
 	"github.com/pgdrover/pgdrover/proxy/lookup"
 )
 
@@ -60,17 +61,35 @@ func testAnswersGrowOld(t *testing.T, f *fixture) {
 	find("app", true)
 	find("nobody", true)
 
-	f.Doubt(f.role("app"), "prod") // just answered
+	f.Doubt(f.config, f.role("app"), "prod") // just answered
 	find("app", false)
 	f.clock.pass(2 * time.Second)
-	f.Doubt(f.role("app"), "prod")
-	f.Doubt("stranger", "prod")
+	f.Doubt(f.config, f.role("app"), "prod")
+	f.Doubt(f.config, "stranger", "prod")
 	find("app", true)
 
 	f.config.General.AuthCacheTTL = 5 * time.Millisecond
 	f.clock.pass(5 * time.Millisecond)
 	find("app", true)
 	find("nobody", true)
+}
+
+// testAnotherConfiguration: what was asked under one says nothing of another.
+func testAnotherConfiguration(t *testing.T, f *fixture) {
+	if known, err := f.find(t, "app"); !known || err != nil {
+		t.Fatalf("%t, %v", known, err)
+	}
+	if _, err := f.check(t, "app", secret); err != nil {
+		t.Fatal(err)
+	}
+	other := *f.config
+	other.General.AuthQuery = "SELECT NULL WHERE $1 <> ''"
+	if account, err := f.Find(t.Context(), &other, f.role("app"), "prod"); account != nil || err != nil {
+		t.Errorf("%v, %v", account, err)
+	}
+	if _, err := f.Check(t.Context(), &other, f.role("app"), "prod", "wrong"); !errors.Is(err, auth.ErrWrongPassword) {
+		t.Errorf("%v", err)
+	}
 }
 
 func testSharedAnswers(t *testing.T, f *fixture) {

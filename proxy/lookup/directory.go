@@ -55,8 +55,12 @@ type Directory struct {
 	tls       map[tlsFiles]*dial.TLS
 }
 
-// who is a user of a database of the configuration.
-type who struct{ user, database string }
+// who is a user of a database of a configuration. What was asked under another
+// configuration, perhaps of another server, says nothing of this one.
+type who struct {
+	user, database string
+	under          *config.Config
+}
 
 // answer is what auth_query has said.
 type answer struct {

@@ -145,7 +145,7 @@ func TestServers(t *testing.T) {
 	for name, test := range map[string]func(*testing.T, *fixture){
 		"find": testFind, "answers grow old": testAnswersGrowOld, "shared answers": testSharedAnswers, "few connections": testFewConnections,
 		"answers that make no sense": testSenselessAnswers, "closed": testClosed, "who asks may leave": testLeaving,
-		"check": testCheck, "credentials log in": testCredentialsLogIn, "changed passwords": testChangedPasswords, "many clients of one user": testManyClients,
+		"check": testCheck, "credentials log in": testCredentialsLogIn, "changed passwords": testChangedPasswords, "many clients of one user": testManyClients, "as documented": testDocumented, "another configuration": testAnotherConfiguration,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

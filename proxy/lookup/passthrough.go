@@ -35,7 +35,7 @@ func (d *Directory) Check(ctx context.Context, c *config.Config, user, database,
 	if secret == "" {
 		return auth.Credentials{}, auth.ErrWrongPassword
 	}
-	key, digest := who{user, database}, sha256.Sum256([]byte(secret))
+	key, digest := who{user, database, c}, sha256.Sum256([]byte(secret))
 	d.mu.Lock()
 	known, ok := d.accepted.get(key)
 	d.mu.Unlock()
