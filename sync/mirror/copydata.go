@@ -390,11 +390,15 @@ func (s *sourceShard) membership(table catalog.Name) catalog.Membership {
 
 // schemaPhase runs a phase of the schema as a part of this task.
 func (j *copyData) schemaPhase(ctx context.Context, phase dump.Phase, gate *schema.Gate) error {
+	return j.runSchemaPhase(ctx, phase, gate, nil)
+}
+
+func (j *copyData) runSchemaPhase(ctx context.Context, phase dump.Phase, gate *schema.Gate, tolerant *tolerance) error {
 	if j.req.SkipSchema {
 		return nil
 	}
 	part := &schemaSync{
-		manager: j.manager, pair: j.pair, binary: j.binary, quoteAll: j.quoteAll, part: true, gate: gate,
+		manager: j.manager, pair: j.pair, binary: j.binary, quoteAll: j.quoteAll, part: true, gate: gate, tolerant: tolerant,
 		req: SchemaSyncRequest{Phase: phase, Source: j.req.Source, Destination: j.req.Destination, Publication: j.req.Publication},
 	}
 	err := j.persist(ctx, func() error {
@@ -410,12 +414,24 @@ func (j *copyData) schemaPhase(ctx context.Context, phase dump.Phase, gate *sche
 // the same objects: another mirror of the destination, as a rule. What is there
 // by then is looked at anew; if it is not the same, that is the error.
 func (j *copyData) besideOthers(ctx context.Context, run func() error) error {
+	var last string
+	same := 0
 	for attempt := 1; ; attempt++ {
 		err := run()
 		if err == nil || ctx.Err() != nil || !collided(err) || attempt == mostCollisions {
 			return err
 		}
-		j.manager.log.Info("somebody else makes the same objects: the phase is planned anew", "task", j.journal.task, "attempt", attempt, "error", err)
+		// Somebody who makes objects gets on: what stays the same is a difference.
+		e := pgerror.From(err)
+		if text := e.Message + e.Detail; text == last {
+			same++
+		} else {
+			last, same = text, 1
+		}
+		if same == mostSame {
+			return err
+		}
+		j.manager.log.Info("objects of the destination differ; in case that somebody else is making them, the phase is planned anew", "task", j.journal.task, "attempt", attempt, "error", err)
 		if err := wait(ctx, time.Duration(attempt)*collisionDelay); err != nil {
 			return err
 		}
@@ -424,6 +440,7 @@ func (j *copyData) besideOthers(ctx context.Context, run func() error) error {
 
 const (
 	mostCollisions = 20
+	mostSame       = 4 // times that the same error is met
 	collisionDelay = 200 * time.Millisecond
 )
 

@@ -40,6 +40,8 @@ type part struct {
 	snapshot *snapshot
 	from     stream.LSN // of the snapshot
 	at       stream.LSN // up to which its changes are applied
+	// unfinished: keys and indexes are not known to be there.
+	unfinished map[catalog.Name]bool
 }
 
 func (p *part) slot() string {
@@ -79,9 +81,9 @@ func (j *copyData) join(ctx context.Context) error {
 			return err
 		}
 	}
-	schemaNeeded, err := j.newTables(ctx, parts)
-	if err == nil && schemaNeeded {
-		err = j.schemaPhase(ctx, dump.PreData, nil)
+	absent, unfinished, err := j.undefined(ctx, parts)
+	if err == nil && len(absent) > 0 {
+		err = j.joinPhase(ctx, dump.PreData, absent)
 	}
 	if err != nil {
 		return j.giveUp(ctx, parts, err)
@@ -89,8 +91,8 @@ func (j *copyData) join(ctx context.Context) error {
 	if err := j.copyParts(ctx, parts); err != nil {
 		return j.giveUp(ctx, parts, err)
 	}
-	if schemaNeeded {
-		if err := j.schemaPhase(ctx, dump.PostData, nil); err != nil {
+	if len(unfinished) > 0 {
+		if err := j.joinPhase(ctx, dump.PostData, unfinished); err != nil {
 			return j.giveUp(ctx, parts, err)
 		}
 	}
@@ -158,26 +160,6 @@ func (s *sourceShard) running() *pipeline {
 	return s.live
 }
 
-// newTables tells whether the destination lacks one of the tables.
-func (j *copyData) newTables(ctx context.Context, parts []*part) (bool, error) {
-	for _, p := range parts {
-		names := make([]catalog.Name, len(p.keys))
-		for i, key := range p.keys {
-			names[i] = key.table
-		}
-		shapes, err := p.source.shapes(ctx, names)
-		if err != nil {
-			return false, err
-		}
-		for _, shape := range shapes {
-			if shape.destination == nil {
-				return true, nil
-			}
-		}
-	}
-	return false, nil
-}
-
 // giveUp stops the tables of parts for a reason that trying again does not
 // help; any other is given back.
 func (j *copyData) giveUp(ctx context.Context, parts []*part, err error) error {
@@ -194,6 +176,9 @@ func (j *copyData) giveUp(ctx context.Context, parts []*part, err error) error {
 			why := withWayOut(pgerror.From(err), j.pair.mirror, key.table)
 			if row, ok := j.tables.get(key); ok && TableState(row.State) == TableStopped {
 				continue
+			}
+			if p.unfinished[key.table] {
+				j.tables.note(key, neverJoined)
 			}
 			if err := j.tables.stop(ctx, key, why, 0); err != nil {
 				return err

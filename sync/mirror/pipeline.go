@@ -256,6 +256,7 @@ func withWayOut(e *pgerror.Error, mirror string, table catalog.Name) *pgerror.Er
 		out.Detail = strings.TrimSpace(out.Detail + "\n" + out.Where)
 	}
 	switch {
+	case strings.Contains(out.Hint, command):
 	case strings.HasPrefix(out.Hint, "RESYNC"):
 		out.Hint = command + " copies the table again while the others go on"
 	case out.Hint == "":
@@ -293,8 +294,7 @@ func (s *sourceShard) target(ctx context.Context, relation *stream.Relation, fro
 		return nil, nil, err
 	}
 	if shape.destination == nil {
-		return nil, pgerror.New(pgerror.UndefinedTable, "table %s does not exist on the destination", table.Destination).
-			WithHint("SCHEMA_SYNC PRE %s %s %s; makes it", dump.QuoteIdent(s.job.req.Source), dump.QuoteIdent(s.job.req.Destination), dump.QuoteIdent(s.job.req.Publication)), nil
+		return nil, s.job.noDestination(name, table.Destination), nil
 	}
 	columns := make([]shard.Column, len(relation.Columns))
 	for i, c := range relation.Columns {

@@ -32,6 +32,8 @@ type schemaSync struct {
 	// are then built after them, and the task's own parts are not ended here.
 	part bool
 	gate *schema.Gate // of a part that runs while tables are filled
+	// tolerant: of a part for tables that join, nil otherwise.
+	tolerant *tolerance
 }
 
 func (j *schemaSync) begun(journal *journal) { j.journal = journal }
@@ -97,6 +99,9 @@ func (j *schemaSync) run(ctx context.Context) error {
 	}
 	switch j.req.Phase {
 	case dump.PostData:
+		if j.tolerant != nil {
+			return nil // what it is strict about was made, and the rest may differ
+		}
 		return j.compare(ctx)
 	case dump.PostCutover:
 		return j.prepareSource(ctx)
@@ -121,6 +126,7 @@ func (j *schemaSync) runOptions() schema.RunOptions {
 	opts := j.pair.runOptions(j.req)
 	opts.Owner = fmt.Sprintf("%d %s", j.journal.mirrorID, j.pair.mirror)
 	opts.Gate = j.gate
+	opts.IgnoreErrors = opts.IgnoreErrors || j.tolerant != nil // its own failures are seen by it
 	return opts
 }
 
@@ -239,6 +245,7 @@ func (j *schemaSync) refuseDrift(plans []*schema.Plan) error {
 	for _, p := range plans {
 		drifted = append(drifted, p.Drift()...)
 	}
+	drifted = j.tolerant.drifted(drifted)
 	if len(drifted) == 0 || j.req.IgnoreErrors {
 		return nil
 	}
@@ -254,6 +261,6 @@ func (j *schemaSync) refuseDrift(plans []*schema.Plan) error {
 	}
 	return pgerror.New(pgerror.DuplicateObject, "%d objects exist on %q and differ from those of %q", len(drifted), j.req.Destination, j.req.Source).
 		WithDetail("%s", strings.TrimRight(detail.String(), "\n")).
-		WithHint("nothing was changed. SHOW SCHEMA_DIFF %s %s; tells both sides of each. Change or drop them on the destination, or add IGNORE ERRORS to leave them as they are",
+		WithHint("nothing was changed. SHOW SCHEMA_DIFF %s %s; tells both sides of each. Change or drop them on the destination, or leave them as they are: SCHEMA_SYNC with IGNORE ERRORS, COPY_DATA with SKIP SCHEMA",
 			dump.QuoteIdent(j.req.Source), dump.QuoteIdent(j.req.Destination))
 }

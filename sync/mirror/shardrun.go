@@ -61,7 +61,10 @@ func (j *schemaSync) shard(ctx context.Context, plan *schema.Plan) error {
 	attempted := map[string]bool{}
 	runner := &schema.Runner{
 		Server: j.server(plan.Shard), Options: j.runOptions(),
-		Report: j.journal.event,
+		Report: func(e schema.Event) {
+			j.tolerant.event(e)
+			j.journal.event(e)
+		},
 	}
 	for attempt := 1; ; attempt++ {
 		before := missing(plan)
@@ -70,7 +73,11 @@ func (j *schemaSync) shard(ctx context.Context, plan *schema.Plan) error {
 				attempted[identity(s)] = true
 			}
 		}
+		j.tolerant.begin(plan.Shard)
 		lost := runner.Run(ctx, plan)
+		if lost == nil {
+			return j.tolerant.failure(plan.Shard)
+		}
 		if !errors.Is(lost, schema.ErrConnectionLost) {
 			return lost
 		}

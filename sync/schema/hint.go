@@ -31,5 +31,5 @@ func hintFor(code string, attempts int) string {
 	case code == "42704", code == "42P01", code == "42883", code == "3F000":
 		return "something it needs is missing on the destination: SHOW SCHEMA_SYNC; tells what failed before it"
 	}
-	return "repair the cause and run the same command again: it goes on with what is missing; IGNORE ERRORS records failures and goes on"
+	return "repair the cause and run the same command again: it goes on with what is missing; SCHEMA_SYNC with IGNORE ERRORS records failures and goes on"
 }

@@ -87,7 +87,7 @@ func (p *Preflight) roles(ctx context.Context, s, d *inspected) error {
 		}
 		p.fail(pgerror.New(pgerror.UndefinedObject, "%d roles of the source do not exist on %s", len(missing), connect.Place(d.server)).
 			WithDetail("%s", strings.Join(missing, ", ")).
-			WithHint("there: %s\nor leave owners and grants out: NO OWNER NO PRIVILEGES (--no-owner --no-privileges)", strings.Join(create, " ")))
+			WithHint("there: %s\nor leave owners and grants out: [schema_sync] owners = false and privileges = false; or, of SCHEMA_SYNC, NO OWNER NO PRIVILEGES (--no-owner --no-privileges)", strings.Join(create, " ")))
 	}
 	if p.NoOwner {
 		return nil
@@ -103,7 +103,7 @@ func (p *Preflight) roles(ctx context.Context, s, d *inspected) error {
 		}
 		p.fail(pgerror.New(pgerror.InsufficientPrivilege, "role %q cannot make %d roles owners on %s: it is not a member of them", d.facts.User, len(strangers), connect.Place(d.server)).
 			WithDetail("%s", strings.Join(strangers, ", ")).
-			WithHint("there: %s\nor leave ownership to the schema admin: NO OWNER (--no-owner)", strings.Join(grants, " ")))
+			WithHint("there: %s\nor leave ownership to the schema admin: [schema_sync] owners = false; or, of SCHEMA_SYNC, NO OWNER (--no-owner)", strings.Join(grants, " ")))
 	}
 	return nil
 }

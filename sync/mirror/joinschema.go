@@ -1,0 +1,174 @@
+package mirror
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/pgdrover/pgdrover/config"
+	"github.com/pgdrover/pgdrover/dump"
+	"github.com/pgdrover/pgdrover/pgerror"
+	"github.com/pgdrover/pgdrover/sync/catalog"
+	"github.com/pgdrover/pgdrover/sync/connect"
+	"github.com/pgdrover/pgdrover/sync/mirror/state"
+	"github.com/pgdrover/pgdrover/sync/schema"
+)
+
+// tolerance lets a phase of the schema go on although something of other tables
+// differs or fails: tables that join need their own definitions, and a table that
+// is stopped because its definition differs is no reason to keep new ones out. A
+// nil tolerance is strict about everything.
+type tolerance struct {
+	tables []catalog.Name // about these it is strict
+
+	mu     sync.Mutex
+	failed map[int]*pgerror.Error // first failure of their statements, by shard
+	left   int                    // statements of others that differ or failed
+}
+
+// strict tells whether a statement must not differ, nor fail.
+func (t *tolerance) strict(s *schema.Statement) bool {
+	return t == nil || slices.Contains(t.tables, catalog.Name{Schema: s.Schema, Name: s.Table})
+}
+
+// begin forgets what an earlier attempt of a shard has met.
+func (t *tolerance) begin(shard int) {
+	if t == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.failed, shard)
+}
+
+// event takes a statement's change of state.
+func (t *tolerance) event(e schema.Event) {
+	if t == nil || e.State != schema.StateFailed {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case !t.strict(e.Statement):
+		t.left++
+	case t.failed[e.Statement.Shard] == nil:
+		if t.failed == nil {
+			t.failed = map[int]*pgerror.Error{}
+		}
+		t.failed[e.Statement.Shard] = e.Err
+	}
+}
+
+// drifted leaves out of what differs what does not matter.
+func (t *tolerance) drifted(all []*schema.Statement) []*schema.Statement {
+	if t == nil {
+		return all
+	}
+	kept := slices.DeleteFunc(slices.Clone(all), func(s *schema.Statement) bool { return !t.strict(s) })
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.left += len(all) - len(kept)
+	return kept
+}
+
+// failure is what a shard's statements met that it is strict about.
+func (t *tolerance) failure(shard int) error {
+	if t == nil {
+		return nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if e := t.failed[shard]; e != nil {
+		return fmt.Errorf("make the tables that join: %w", e)
+	}
+	return nil
+}
+
+// undefined gives those of the tables that a shard of the destination lacks, and
+// with them those whose keys and indexes are not known to be there: tables that
+// have never joined, for an earlier attempt may have ended behind their CREATE
+// TABLE. A mirror that does not make tables has none.
+func (j *copyData) undefined(ctx context.Context, parts []*part) (absent, unfinished []catalog.Name, err error) {
+	if j.req.SkipSchema {
+		return nil, nil, nil
+	}
+	for _, p := range parts {
+		p.unfinished = map[catalog.Name]bool{}
+		names := tableNames(p.keys)
+		lacks, err := j.lacking(ctx, names)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, key := range p.keys {
+			row, _ := j.tables.get(key)
+			if !lacks[key.table] && TableState(row.State) != TablePending && row.SyncLSN != 0 {
+				continue
+			}
+			p.unfinished[key.table] = true
+			j.tables.note(key, neverJoined)
+			if lacks[key.table] {
+				absent = append(absent, key.table)
+			}
+			unfinished = append(unfinished, key.table)
+		}
+	}
+	return absent, unfinished, nil
+}
+
+// neverJoined is what undefined knows a table by whose definition may be a half one.
+func neverJoined(t *state.Table) { t.SyncLSN = 0 }
+
+// lacking gives those of the source's tables that a shard of the destination
+// does not have.
+func (j *copyData) lacking(ctx context.Context, names []catalog.Name) (map[catalog.Name]bool, error) {
+	out := map[catalog.Name]bool{}
+	mapped := j.destinationNames(names)
+	for _, server := range j.pair.destination {
+		there, err := relationsOn(ctx, server, mapped)
+		if err != nil {
+			return nil, err
+		}
+		for i, name := range mapped {
+			if there[name] == nil {
+				out[names[i]] = true
+			}
+		}
+	}
+	return out, nil
+}
+
+func relationsOn(ctx context.Context, server config.Server, names []catalog.Name) (map[catalog.Name]*catalog.Relation, error) {
+	conn, err := connect.Open(ctx, server, "tables")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	relations, err := catalog.ReadRelations(ctx, conn, names)
+	if err != nil {
+		return nil, fmt.Errorf("read the tables of %s: %w", connect.Place(server), err)
+	}
+	return relations, nil
+}
+
+// noDestination says that a table is not there, and what makes it.
+func (j *copyData) noDestination(source, destination catalog.Name) *pgerror.Error {
+	e := pgerror.New(pgerror.UndefinedTable, "table %s does not exist on the destination", destination)
+	command := resyncCommand(j.pair.mirror, source)
+	if j.req.SkipSchema {
+		return e.WithHint("create it there; then %s copies it", command)
+	}
+	return e.WithHint("%s makes it there and copies it", command)
+}
+
+// joinPhase runs a phase of the schema for tables that join a stream and are not
+// there yet.
+func (j *copyData) joinPhase(ctx context.Context, phase dump.Phase, tables []catalog.Name) error {
+	t := &tolerance{tables: tables}
+	err := j.runSchemaPhase(ctx, phase, nil, t)
+	if err == nil && t.left > 0 {
+		j.manager.log.Warn("tables join; statements of other objects differ or failed, and are left as they are: SHOW SCHEMA_DIFF tells them",
+			"task", j.journal.task, "phase", phase.String(), "statements", t.left)
+	}
+	return err
+}
