@@ -223,6 +223,7 @@ func TestDataSlotWaits(t *testing.T) {
 		t.Errorf("nothing warns of the prepared transaction: %v", started.Warnings)
 	}
 	slotWaits(t, source)
+	says(t, waiting(t, m, "prepared transaction", "it's open"), pgerror.ObjectInUse, "ROLLBACK PREPARED 'it''s open';")
 	task, err := look(t.Context(), m, started.Task)
 	if err != nil || task.Inner != "waiting for replication slots" {
 		t.Errorf("SHOW TASKS: %q %v", task.Inner, err)

@@ -67,6 +67,9 @@ type sourceShard struct {
 	wholeOnly atomic.Bool           // transactions are not read in progress: see stream.ErrInProgress
 	left      map[catalog.Name]bool // see leaveOut
 	filters   map[catalog.Name]checkedFilter
+	// What keeps a slot from being made, and whether that was ever told.
+	slotWait   *pgerror.Error
+	slotWaited bool
 }
 
 func (j *copyData) begun(journal *journal) {
@@ -440,7 +443,7 @@ func (j *copyData) besideOthers(ctx context.Context, run func() error) error {
 
 const (
 	mostCollisions = 20
-	mostSame       = 4 // times that the same error is met
+	mostSame       = 3 // times that the same error is met
 	collisionDelay = 200 * time.Millisecond
 )
 

@@ -38,16 +38,22 @@ func (r *rates) add(now sample) (transactions, rows float64) {
 func (s *sourceShard) measure() (state.Stream, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.stream.ConsistentLSN == 0 {
+	if s.stream.ConsistentLSN == 0 && !s.slotWaited {
 		return state.Stream{}, false
 	}
 	if s.live == nil {
 		row := s.stream
+		if row.Error == nil {
+			row.Error = s.slotWait
+		}
 		row.ServerLSN, row.LagSeconds, row.TransactionsPerSecond, row.RowsPerSecond = 0, nil, 0, 0 // not known while nothing is read
 		return row, true
 	}
 	s.live.measure(&s.stream)
 	row := s.stream
+	if row.Error == nil {
+		row.Error = s.slotWait
+	}
 	row.TransactionsPerSecond, row.RowsPerSecond = s.rates.add(sample{at: time.Now(), transactions: row.Transactions, rows: row.Rows})
 	return row, true
 }

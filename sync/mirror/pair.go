@@ -88,6 +88,7 @@ func (p *pair) preflight(req SchemaSyncRequest) *schema.Preflight {
 	return &schema.Preflight{
 		Sources: p.source, Destinations: p.destination, Phase: req.Phase, Publication: req.Publication, PgDump: p.pgDump,
 		NoOwner: p.noOwner(req), NoPrivileges: p.noPrivileges(req), Jobs: p.jobs(),
+		OnlyPublished: p.settings.Scope == "publication",
 	}
 }
 

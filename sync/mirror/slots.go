@@ -234,7 +234,9 @@ func (s *sourceShard) makeSlot(ctx context.Context, conn *pgx.Conn, name, id str
 
 // export makes a slot and gives its snapshot.
 func (s *sourceShard) export(ctx context.Context, name string, options stream.SlotOptions) (*snapshot, error) {
+	done := s.tellWait(ctx, name)
 	exporter, err := stream.CreateSlot(ctx, s.server, name, options)
+	done()
 	if err != nil {
 		if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 			return nil, context.Cause(ctx)

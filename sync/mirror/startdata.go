@@ -45,8 +45,10 @@ func (m *Manager) checkedCopy(ctx context.Context, req CopyDataRequest, given *c
 	if err := work.settle(ctx, given); err != nil {
 		return nil, nil, err
 	}
-	found := pair.preflight(SchemaSyncRequest{Phase: dump.PreData, Source: req.Source, Destination: req.Destination, Publication: req.Publication}).Run(ctx)
-	if len(found.Errors) == 0 {
+	look := pair.preflight(SchemaSyncRequest{Phase: dump.PreData, Source: req.Source, Destination: req.Destination, Publication: req.Publication})
+	look.NoSchema = work.req.SkipSchema
+	found := look.Run(ctx)
+	if found.Reached { // what is missing is told at once
 		pair.dataPreflight(ctx, work, &found)
 	}
 	if len(found.Errors) > 0 {

@@ -257,7 +257,7 @@ func driftError(e, other *dump.Entry, what []drift.What, source *Source, destina
 	return pgerror.New(pgerror.DuplicateObject, "%s %s exists on %q shard %d and differs in its %s",
 		strings.ToLower(string(e.Kind)), quoteTag(e), destination.Server.Cluster, destination.Server.Shard, strings.Join(words, ", ")).
 		WithDetail("%s", strings.TrimSpace(detail.String())).
-		WithHint("SHOW SCHEMA_DIFF %s %s; tells every difference. Change or drop the object on the destination and run the phase again, or add IGNORE ERRORS to leave it as it is",
+		WithHint("SHOW SCHEMA_DIFF %s %s; tells every difference. Change or drop the object on the destination and run the phase again, or leave it as it is: SCHEMA_SYNC with IGNORE ERRORS, COPY_DATA with SKIP SCHEMA",
 			dump.QuoteIdent(source.Server.Cluster), dump.QuoteIdent(destination.Server.Cluster))
 }
 

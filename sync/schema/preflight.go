@@ -27,6 +27,11 @@ type Preflight struct {
 	NoOwner      bool
 	NoPrivileges bool
 	Jobs         int
+	// OnlyPublished: the schema is that of the published tables alone.
+	OnlyPublished bool
+	// NoSchema: nothing is made on the destination, the tables there are taken as
+	// they are.
+	NoSchema bool
 
 	mu       sync.Mutex
 	errors   []*pgerror.Error
@@ -41,6 +46,8 @@ type Findings struct {
 	Binary   dump.Binary
 	// MajorsDiffer tells that not all servers have one major version.
 	MajorsDiffer bool
+	// Reached tells that every server could be looked at.
+	Reached bool
 }
 
 // side is one database with an open connection and what was read of it.
@@ -49,6 +56,8 @@ type inspected struct {
 	conn   *pgx.Conn
 	facts  catalog.Server
 	id     string
+	// published: the publication's tables, of a source.
+	published map[string]bool
 }
 
 // Run connects to every shard of both sides at the same time and checks them.
@@ -74,6 +83,7 @@ func (p *Preflight) Run(ctx context.Context) Findings {
 	for _, s := range slices.Concat(sources, destinations) {
 		found.MajorsDiffer = found.MajorsDiffer || len(sources) > 0 && s.facts.Major() != sources[0].facts.Major()
 	}
+	found.Reached = len(sources) == len(p.Sources) && len(destinations) == len(p.Destinations)
 	found.Errors, found.Warnings = p.errors, p.warnings
 	return found
 }
@@ -173,6 +183,9 @@ func (p *Preflight) readable(ctx context.Context, s *inspected) {
 		p.cannotCheck(s, err)
 		return
 	}
+	if p.NoSchema { // only rows are read, and only there
+		unreadable = slices.DeleteFunc(unreadable, func(name string) bool { return !s.published[name] })
+	}
 	if len(unreadable) > 0 {
 		p.fail(pgerror.New(pgerror.InsufficientPrivilege, "role %q cannot read %d tables of %s", s.facts.User, len(unreadable), connect.Place(s.server)).
 			WithDetail("%s", catalog.NameList(unreadable, 20)).
@@ -209,6 +222,14 @@ func (p *Preflight) publication(ctx context.Context, s *inspected) {
 			WithHint("ALTER PUBLICATION %s ADD TABLE …; on the source", name))
 	}
 	p.keys(publication, where)
+	s.published = map[string]bool{}
+	for _, t := range publication.Tables {
+		for _, schema := range []string{t.Table.Schema, dump.QuoteIdent(t.Table.Schema)} { // as format('%I') may write it
+			for _, name := range []string{t.Table.Name, dump.QuoteIdent(t.Table.Name)} {
+				s.published[schema+"."+name] = true
+			}
+		}
+	}
 }
 
 func (p *Preflight) keys(publication catalog.Publication, where string) {

@@ -20,7 +20,11 @@ func (p *Preflight) pair(ctx context.Context, s, d *inspected) {
 		return
 	}
 	p.versions(s, d)
-	for _, check := range []func(context.Context, *inspected, *inspected) error{p.roles, p.extensions, p.tablespaces, p.superuser, p.settings} {
+	checks := []func(context.Context, *inspected, *inspected) error{p.roles, p.extensions, p.tablespaces, p.superuser, p.settings}
+	if p.NoSchema {
+		checks = nil
+	}
+	for _, check := range checks {
 		if err := check(ctx, s, d); err != nil {
 			p.cannotCheck(d, err)
 		}
@@ -38,7 +42,7 @@ func (p *Preflight) versions(s, d *inspected) {
 		p.warn(pgerror.New(pgerror.FeatureNotSupported, "%s is PostgreSQL %d and older than the source's %d: what is new there cannot be created", destination, d.facts.Major(), s.facts.Major()).
 			WithHint("upgrade the destination, or expect failed statements"))
 	}
-	if !d.facts.CreateDB {
+	if !d.facts.CreateDB && !p.NoSchema {
 		p.warn(pgerror.New(pgerror.InsufficientPrivilege, "role %q may not create a scratch database on %s: definitions that PostgreSQL prints differently after a restore will be reported as different", d.facts.User, destination).
 			WithHint("ALTER ROLE %s CREATEDB; there", dump.QuoteIdent(d.facts.User)))
 	}
@@ -204,10 +208,37 @@ func (p *Preflight) superuser(ctx context.Context, s, d *inspected) error {
 	if err != nil || len(only) == 0 {
 		return err
 	}
+	there, err := catalog.SuperuserOnly(ctx, d.conn, d.facts.Major())
+	if err != nil {
+		return err
+	}
+	own := "publication " + dump.QuoteIdent(p.Publication) + " "
+	bare := "publication " + p.Publication + " " // as format('%I') writes most names
+	published := func(name string) bool { return strings.HasPrefix(name, own) || strings.HasPrefix(name, bare) }
+	only = slices.DeleteFunc(only, func(name string) bool {
+		return slices.Contains(there, name) || p.OnlyPublished && !published(name)
+	})
+	switch {
+	case len(only) == 0:
+		return nil
+	case !slices.ContainsFunc(only, func(name string) bool { return !published(name) }):
+		p.fail(pgerror.New(pgerror.InsufficientPrivilege, "publication %q of the source can only be created by a superuser, and role %q is none on %s", p.Publication, d.facts.User, connect.Place(d.server)).
+			WithDetail("%s", catalog.NameList(only, 20)).
+			WithHint("there, as a superuser: %s\nor let a superuser be the schema_admin of %q; or, on the source, a publication FOR TABLE", publicationSQL(p.Publication, only), d.server.Cluster))
+		return nil
+	}
 	p.fail(pgerror.New(pgerror.InsufficientPrivilege, "%d objects of the source can only be created by a superuser, and role %q is none on %s", len(only), d.facts.User, connect.Place(d.server)).
 		WithDetail("%s", catalog.NameList(only, 20)).
-		WithHint("let a superuser be the schema_admin of %q, or take published tables only: [schema_sync] scope = \"publication\"", d.server.Cluster))
+		WithHint("create them there as a superuser, or let a superuser be the schema_admin of %q, or take published tables only: [schema_sync] scope = \"publication\"", d.server.Cluster))
 	return nil
+}
+
+// publicationSQL makes a publication that only a superuser can make.
+func publicationSQL(name string, what []string) string {
+	if slices.ContainsFunc(what, func(s string) bool { return strings.HasSuffix(s, " FOR ALL TABLES") }) {
+		return "CREATE PUBLICATION " + dump.QuoteIdent(name) + " FOR ALL TABLES;"
+	}
+	return "CREATE PUBLICATION " + dump.QuoteIdent(name) + " FOR TABLES IN SCHEMA …;"
 }
 
 // applier checks that the old source will let the reverse stream be applied.
