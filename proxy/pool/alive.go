@@ -1,3 +1,5 @@
+//go:build unix
+
 package pool
 
 import (
@@ -23,9 +25,8 @@ func rawConn(conn net.Conn) syscall.RawConn {
 
 // alive looks at the socket of a connection on which nothing is expected, without
 // waiting and without reading. The end of the stream and errors mean that it is
-// lost. So do bytes, but those of messages that a server sends unasked: a notice, a
-// parameter, a notification; below TLS that cannot be told, and a new connection
-// is cheaper than a wrong guess.
+// lost. So do bytes: a server that speaks unasked says goodbye, or that a parameter
+// is another one now, and a new connection is cheaper than a wrong guess.
 func (s *Server) alive() bool {
 	if s.raw == nil {
 		return true
@@ -37,11 +38,5 @@ func (s *Server) alive() bool {
 	}); failed != nil {
 		return false
 	}
-	switch {
-	case err == syscall.EAGAIN, err == syscall.EINTR: //nolint:errorlint // errnos are not wrapped
-		return true
-	case err != nil || n == 0 || s.encrypted:
-		return false
-	}
-	return head[0] == 'N' || head[0] == 'S' || head[0] == 'A'
+	return n < 0 && (err == syscall.EAGAIN || err == syscall.EINTR) //nolint:errorlint // errnos are not wrapped
 }

@@ -81,11 +81,12 @@ func (p *Pools) Hold(ctx context.Context, r HoldRequest) (Held, error) {
 	return Held{Took: time.Since(began), Ended: ended}, nil
 }
 
-// moveSessions tells the clients in session mode that have a connection.
+// moveSessions tells the clients that have a connection: those in session mode, and
+// those that keep one beyond a transaction for another reason.
 func (p *Pools) moveSessions(s Selector) {
 	p.each(s, func(pool *pool) {
 		for c := range pool.clients {
-			if c.mode == config.ModeSession && c.server != nil {
+			if c.server != nil {
 				c.setMoved()
 			}
 		}
