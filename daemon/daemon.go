@@ -69,13 +69,14 @@ func New(o Options) (*Daemon, error) {
 	}
 	d.engine = mirror.NewManager(mirror.Options{Config: d.live.Config, Version: o.Version, Logger: o.Logger, Metrics: d.metrics})
 	d.pools = pool.New(pool.Options{Config: d.live.Config, Logger: o.Logger})
+	d.metrics.Pools(func() []metrics.Pool { return each(d.pools.Stats(), poolMetrics) })
 	d.relay = relay.New(relay.Options{Config: d.live.Config, Pools: d.pools, Logger: o.Logger})
 	handler := adminSessions{admin.NewServer(admin.Options{
 		Engine: d.engine, Configuration: d.live, Pools: pools{d.pools, d.preparedStatements}, Version: o.Version, Logger: o.Logger,
 		Shutdown: func() { d.stop(errShutdown) },
 	})}
 	var err error
-	d.server, err = proxy.New(proxy.Options{Config: d.live.Config, Admin: handler, Relay: d.relay, Logger: o.Logger})
+	d.server, err = proxy.New(proxy.Options{Config: d.live.Config, Admin: handler, Relay: d.relay, Observer: d.metrics, Logger: o.Logger})
 	if err != nil {
 		return nil, err
 	}

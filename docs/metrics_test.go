@@ -15,7 +15,7 @@ func TestMetricsPage(t *testing.T) {
 		"where the client asks for it, else in Prometheus's text format. Nobody is asked for a password; bind it where only the monitoring can reach it.\n" +
 		"`data-sync` and `schema-sync` serve none: their slots and tables are seen by a running pgdrover with the same configuration.\n\n" +
 		"Names have `general.openmetrics_namespace`, without one `" + metrics.DefaultNamespace + "`, and an underscore before them. Label `shard` is the source's shard.\n" +
-		"`slot_*`, `slots_orphaned` and `tables` are looked up every 15 seconds; `schema_status` and `schema_tables_blocked` are those of the newest comparison of the mirror's task. The metrics `go_*` and `process_*` of the Go runtime and of the process are there too.\n\n")
+		"`slot_*`, `slots_orphaned` and `tables` are looked up every 15 seconds; `schema_status` and `schema_tables_blocked` are those of the newest comparison of the mirror's task. `pool_*` are read from the pools at each scrape. The metrics `go_*` and `process_*` of the Go runtime and of the process are there too.\n\n")
 	head(&out, "metric", "type", "labels", "meaning")
 	for _, m := range metrics.Describe() {
 		row(&out, code(m.Name), m.Type, code(strings.Join(m.Labels, ", ")), cell(m.Help))
@@ -51,5 +51,9 @@ const alerts = `
 | ` + "`pgdrover_lag_seconds > 60`" + ` | the destination falls behind |
 | ` + "`absent(pgdrover_lag_seconds)`" + ` | nothing streams |
 | ` + "`histogram_quantile(0.99, sum by (le, mirror) (rate(pgdrover_apply_lag_seconds_bucket[5m])))`" + ` | 99 of 100 groups are on the destination so many seconds after their commit on the source |
+| ` + "`pgdrover_pool_wait_longest_seconds > 1`" + ` | applications wait for a server connection: ` + "`SHOW POOLS`" + `, ` + "`SHOW STATE`" + ` |
+| ` + "`histogram_quantile(0.99, sum by (le, database) (rate(pgdrover_pool_query_seconds_bucket[5m])))`" + ` | 99 of 100 queries take no longer |
+| ` + "`pgdrover_pool_healthy == 0`" + ` | a server cannot be connected to: ` + "`SHOW POOLS`" + ` has the error |
+| ` + "`pgdrover_pool_paused == 1`" + ` for longer than a switch takes | somebody has stopped a database: ` + "`SHOW STATE`" + ` tells who |
 | ` + "`increase(pgdrover_look_failures_total[5m]) > 2`" + ` | a database cannot be asked for its slots or tables |
 `

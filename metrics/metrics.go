@@ -24,6 +24,7 @@ type Metrics struct {
 	gauges     map[*definition]*prometheus.GaugeVec
 	histograms map[*definition]*prometheus.HistogramVec
 	board      *board
+	pools      *pools
 }
 
 var _ Data = (*Metrics)(nil)
@@ -35,8 +36,9 @@ func New(namespace, version string) *Metrics {
 		registry: prometheus.NewRegistry(),
 		counters: map[*definition]*prometheus.CounterVec{}, gauges: map[*definition]*prometheus.GaugeVec{},
 		histograms: map[*definition]*prometheus.HistogramVec{}, board: newBoard(cmp.Or(namespace, DefaultNamespace)),
+		pools: newPools(cmp.Or(namespace, DefaultNamespace)),
 	}
-	m.registry.MustRegister(m.board, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.registry.MustRegister(m.board, m.pools, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, d := range definitions {
 		m.register(cmp.Or(namespace, DefaultNamespace), d)
 	}
@@ -48,7 +50,7 @@ func New(namespace, version string) *Metrics {
 // the tests meet.
 func (m *Metrics) register(namespace string, d *definition) {
 	switch {
-	case d.looked: // the board's
+	case d.looked, d.pooled: // the board's, the pools'
 	case d.kind == counter:
 		m.counters[d] = prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: d.name, Help: d.help}, d.labels)
 		m.registry.MustRegister(m.counters[d])

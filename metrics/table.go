@@ -17,6 +17,7 @@ type definition struct {
 	labels  []string
 	help    string
 	buckets []float64 // of a histogram
+	pooled  bool      // read from the pools at each scrape: see pools
 	looked  bool      // a gauge whose series are replaced together: see board
 }
 
@@ -36,7 +37,7 @@ var (
 )
 
 // The metrics, in the order of the reference.
-var definitions = []*definition{
+var definitions = append([]*definition{
 	copyRows, copyBytes, copyRanges, copyRetries, copyFailures, tables,
 	streamBytes, streamTransactions, streamSpilled, streamQueue, streamReconnects,
 	applyTransactions, applyRows, applyGroups, applyGroupSeconds, applyLagSeconds, applyRetries, tableStops,
@@ -44,7 +45,8 @@ var definitions = []*definition{
 	lagBytes, lagTime,
 	slotRetained, slotSafe, slotActive, slotLost, slotOrphans,
 	lookFailures, tasksRunning, tasksEnded, errorsSeen, buildInfo,
-}
+	clientLogins, clientRefusals,
+}, poolDefinitions...)
 
 var (
 	copyRows     = &definition{name: "copy_rows_total", kind: counter, labels: perShard, help: "Rows copied, retried ranges counted once."}

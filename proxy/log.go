@@ -12,6 +12,7 @@ import (
 
 // logLogin logs that a session begins.
 func (c *connection) logLogin(info SessionInfo) {
+	c.server.options.Observer.ClientLogin()
 	if !c.settings.logConnections {
 		return
 	}
@@ -44,6 +45,7 @@ func (c *connection) logRefusal(err error) {
 	var e *pgerror.Error
 	switch {
 	case errors.As(err, &e):
+		c.server.options.Observer.ClientRefused(e.Code)
 		if e.Cause != nil {
 			attributes = append(attributes, "reason", e.Cause)
 		}
@@ -59,6 +61,7 @@ func (c *connection) logRefusal(err error) {
 // goroutine nor much time.
 func (s *Server) refuse(conn net.Conn) {
 	defer conn.Close()
+	s.options.Observer.ClientRefused(pgerror.TooManyConnections)
 	if n, ok := s.refusals.count(time.Now()); ok {
 		s.log.Warn("too many connections are logging in", "client", conn.RemoteAddr().String(),
 			"refused", n, "limit", s.options.MaxLogins)

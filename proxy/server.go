@@ -51,6 +51,9 @@ type Options struct {
 	// Logger is slog.Default() if nil.
 	Logger *slog.Logger
 
+	// Observer is told of clients that come; nil for nobody.
+	Observer Observer
+
 	// MaxLogins is how many connections may be logging in at a time, half of
 	// them from one address; 0 is DefaultMaxLogins.
 	MaxLogins int
@@ -116,6 +119,9 @@ func New(o Options) (*Server, error) {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
+	}
+	if o.Observer == nil {
+		o.Observer = nobody{}
 	}
 	if o.MaxLogins <= 0 {
 		o.MaxLogins = DefaultMaxLogins

@@ -19,7 +19,7 @@ func (p *pool) banFor(t *target, reason string, now int64) {
 		return
 	}
 	t.ban = &ban{reason: reason, since: now, until: now + int64(p.settings.banTimeout)}
-	p.pools.log.Warn("a replica is banned", "database", p.key.Database, "user", p.key.User, "server", t.settings.server.Address(),
+	p.pools.log.Warn("a replica is banned", "database", p.key.Database, "user", p.key.User, "server", t.name,
 		"reason", reason, "for", p.settings.banTimeout.Round(time.Millisecond))
 	p.reroute(now)
 }

@@ -90,7 +90,7 @@ func (t *target) dial(ctx context.Context) {
 // connected takes a new connection into the books.
 func (t *target) connected(conn *dial.Connection, generation uint64) *Server {
 	if t.failures > 0 {
-		t.pool.pools.log.Info("a server can be connected to again", "database", t.pool.key.Database, "user", t.pool.key.User, "server", t.settings.server.Address())
+		t.pool.pools.log.Info("a server can be connected to again", "database", t.pool.key.Database, "user", t.pool.key.User, "server", t.name)
 	}
 	t.failures, t.lastErr, t.retryAt, t.healthy = 0, nil, 0, true
 	s := t.pool.pools.newServer(t, conn, generation)
@@ -114,7 +114,7 @@ func (t *target) failed(err error, now int64) {
 	backoff := min(firstBackoff<<min(t.failures-1, 10), longestBackoff)
 	t.retryAt = now + int64(backoff) - rand.Int64N(int64(backoff)/4+1)
 	if t.failures == 1 {
-		p.pools.log.Warn("a server cannot be connected to", "database", p.key.Database, "user", p.key.User, "server", t.settings.server.Address(), "error", err)
+		p.pools.log.Warn("a server cannot be connected to", "database", p.key.Database, "user", p.key.User, "server", t.name, "error", err)
 	}
 	if t.role == config.RoleReplica && len(t.servers) == 0 {
 		p.banFor(t, err.Error(), now)

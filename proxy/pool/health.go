@@ -157,7 +157,7 @@ func (p *Pools) HealthCheck(ctx context.Context, id int64) error {
 	var errs []error
 	for _, t := range all {
 		if err := t.probe(ctx); err != nil && !errors.Is(err, errNotWanted) {
-			errs = append(errs, pgerror.New(pgerror.Code(err), "pool %d, %s of database %q for user %q: %w", t.id, t.settings.server.Address(), t.pool.key.Database, t.pool.key.User, err))
+			errs = append(errs, pgerror.New(pgerror.Code(err), "pool %d, %s of database %q for user %q: %w", t.id, t.name, t.pool.key.Database, t.pool.key.User, err))
 		}
 	}
 	return errors.Join(errs...)

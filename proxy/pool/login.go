@@ -76,7 +76,19 @@ type Usage struct {
 	QueryTime             int64 // nanoseconds
 
 	queries, transactions histogram
+	classes               []string // of errors: the first two characters of their SQLSTATE
 }
+
+// Error counts an error that the server has sent.
+func (u *Usage) Error(sqlstate string) {
+	u.Errors++
+	if len(sqlstate) == 5 && len(u.classes) < mostClasses {
+		u.classes = append(u.classes, sqlstate[:2])
+	}
+}
+
+// mostClasses bounds the errors of one Usage whose class is kept.
+const mostClasses = 64
 
 // Query counts a query by the nanoseconds it took.
 func (u *Usage) Query(took int64) {

@@ -115,7 +115,8 @@ func TestStatistics(t *testing.T) {
 		server := lent(t, c)
 		value(t, server, "SELECT 1")
 		server.Usage.Transaction(2e6)
-		server.Usage.Received, server.Usage.Sent, server.Usage.Errors = 10, 20, 1
+		server.Usage.Received, server.Usage.Sent = 10, 20
+		server.Usage.Error("23505")
 		server.Shown = pool.Shown{Prepared: 3, LastSent: 'Q'}
 		server.Record()
 		server.Release(pool.Clean)
@@ -131,6 +132,9 @@ func TestStatistics(t *testing.T) {
 	}
 	if n != 5 || stats.Query.Sum != 5e6 {
 		t.Errorf("the histogram of queries has %d, %s", n, stats.Query.Sum)
+	}
+	if len(stats.Errors) != 1 || stats.Errors["23"] != 5 || stats.Status.Clients != 1 || stats.Status.Idle != 1 {
+		t.Errorf("the errors are %v, the status %+v", stats.Errors, stats.Status)
 	}
 	client := s.pools.Clients()[0]
 	if client.Queries != 5 || client.Sent != 100 || client.State != "idle" || client.RequestAt.IsZero() {

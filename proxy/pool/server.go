@@ -139,7 +139,7 @@ func (s *Server) Parameters() map[string]string { return s.parameters }
 func (s *Server) SetParameter(name, value string) { s.parameters[name] = value }
 
 // Address is host:port of the server, for messages.
-func (s *Server) Address() string { return s.target.settings.server.Address() }
+func (s *Server) Address() string { return s.target.name }
 
 // Lost gives why the pool has closed the connection while it was checked out,
 // nil if it has not: what its client is to be told instead of that a server was

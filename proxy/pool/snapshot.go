@@ -2,6 +2,7 @@ package pool
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 )
@@ -82,7 +83,7 @@ type Place struct {
 // Status is a target in SHOW POOLS.
 type Status struct {
 	Place
-	Waiting, Clients                    int // clients of the pool: who wait, and all; at one of its targets only
+	Waiting, Clients                    int // clients of the pool: who wait, and all; Clients is -1 but at one of its targets
 	Idle, Active, IdleInTransaction     int // server connections
 	Busy, Dialing, Total, Most, Least   int
 	MaxWait                             time.Duration // of the client that waits longest
@@ -95,18 +96,19 @@ type Status struct {
 	SchemaAdmin                         bool
 }
 
-// Stats is a target in SHOW STATS.
+// Stats is a target in SHOW STATS, and in the metrics.
 type Stats struct {
 	Place
-	Totals, Period   Totals
-	PeriodLength     time.Duration // that Period counts; 0 before the first is over
-	Waits            int64
-	ConnectErrors    int64
-	Wait             Histogram
-	Query            Histogram
-	Transaction      Histogram
-	Opened, Closed   int64 // connections
-	Waiting, MaxWait int64 // as in Status; nanoseconds
+	Status         Status
+	Errors         map[string]int64 // by class of SQLSTATE
+	Totals, Period Totals
+	PeriodLength   time.Duration // that Period counts; 0 before the first is over
+	Waits          int64
+	ConnectErrors  int64
+	Wait           Histogram
+	Query          Histogram
+	Transaction    Histogram
+	Opened, Closed int64 // connections
 }
 
 // ServerStatus is a connection in SHOW SERVERS.
@@ -173,10 +175,7 @@ func (t *target) place() Place {
 
 // Pools gives all targets.
 func (p *Pools) Pools() (out []Status) {
-	gates := map[Selector]GateState{}
-	for _, g := range p.Gates() {
-		gates[g.Selector] = g.State
-	}
+	gates := p.gateStates()
 	p.visit(func(pool *pool) {
 		now := p.now()
 		state := pool.gateState(gates)
@@ -185,6 +184,14 @@ func (p *Pools) Pools() (out []Status) {
 		}
 	})
 	return out
+}
+
+func (p *Pools) gateStates() map[Selector]GateState {
+	gates := map[Selector]GateState{}
+	for _, g := range p.Gates() {
+		gates[g.Selector] = g.State
+	}
+	return gates
 }
 
 // gateState is what the gates above a pool amount to.
@@ -221,6 +228,7 @@ func (t *target) status(gate GateState, now int64) Status {
 	}
 	waiting, longest := t.waiters(now)
 	out.Waiting, out.MaxWait = waiting, time.Duration(longest)
+	out.Clients = -1
 	if len(p.targets) > 0 && t == p.targets[0] {
 		out.Clients = len(p.clients)
 	}
@@ -250,15 +258,14 @@ func (t *target) waiters(now int64) (n int, longest int64) {
 
 // Stats gives the statistics of all targets.
 func (p *Pools) Stats() (out []Stats) {
+	gates := p.gateStates()
 	p.visit(func(pool *pool) {
-		now := p.now()
+		now, gate := p.now(), pool.gateState(gates)
 		for _, t := range pool.targets {
 			s := &t.stats
-			waiting, longest := t.waiters(now)
 			out = append(out, Stats{
-				Place: t.place(), Totals: s.all(), Period: s.period, PeriodLength: s.periodLength, Waits: s.waits, ConnectErrors: s.connectErrors,
+				Place: t.place(), Status: t.status(gate, now), Errors: maps.Clone(s.errors), Totals: s.all(), Period: s.period, PeriodLength: s.periodLength, Waits: s.waits, ConnectErrors: s.connectErrors,
 				Wait: s.wait, Query: s.query, Transaction: s.transaction, Opened: int64(len(t.servers)) + s.closed, Closed: s.closed,
-				Waiting: int64(waiting), MaxWait: longest,
 			})
 		}
 	})

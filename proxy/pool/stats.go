@@ -16,6 +16,7 @@ type stats struct {
 	waits                       int64
 
 	wait, query, transaction Histogram
+	errors                   map[string]int64 // by class of SQLSTATE
 
 	// The averages of SHOW STATS: what was counted in the period before this one.
 	before, period Totals
@@ -74,6 +75,21 @@ func (s *stats) average(now int64, length time.Duration) {
 	s.periodLength, s.periodBegan = time.Duration(now-began), now
 }
 
+// mostErrorClasses bounds the classes that a server can have counted.
+const mostErrorClasses = 100
+
+// fail counts errors.
+func (s *stats) fail(classes []string) {
+	for _, class := range classes {
+		if s.errors == nil {
+			s.errors = map[string]int64{}
+		}
+		if _, known := s.errors[class]; known || len(s.errors) < mostErrorClasses {
+			s.errors[class]++
+		}
+	}
+}
+
 // record takes the connection's Usage into the statistics of its target, its
 // client and its own. The pool's lock is held.
 func (s *Server) record() {
@@ -104,6 +120,7 @@ func (s *Server) record() {
 	t.transaction.Sum += time.Duration(u.TransactionTime)
 	t.query.take(&u.queries)
 	t.transaction.take(&u.transactions)
+	t.fail(u.classes)
 
 	w := &s.usedWholly
 	w.transactions += u.Transactions

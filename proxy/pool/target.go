@@ -11,7 +11,8 @@ import (
 // target is one server as a pool uses it. The pool's lock guards it.
 type target struct {
 	pool     *pool
-	id       int64 // pool_id of SHOW POOLS
+	id       int64  // pool_id of SHOW POOLS
+	name     string // host:port of the server, which does not change
 	settings targetSettings
 	role     config.Role // found out or configured; auto while it is not known
 	retired  bool        // connections end when they are released
@@ -39,7 +40,7 @@ type target struct {
 }
 
 func newTarget(p *pool, id int64, s targetSettings) *target {
-	t := &target{pool: p, id: id, settings: s, role: s.role, servers: map[*Server]struct{}{}, healthy: true}
+	t := &target{pool: p, id: id, name: s.server.Address(), settings: s, role: s.role, servers: map[*Server]struct{}{}, healthy: true}
 	t.stats.began = p.pools.now()
 	t.checkedAt = t.stats.began
 	return t

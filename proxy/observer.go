@@ -1,0 +1,14 @@
+package proxy
+
+// Observer is told of clients that come. Its methods are called by many goroutines
+// at a time and do not block.
+type Observer interface {
+	ClientLogin()                  // a client is logged in
+	ClientRefused(sqlstate string) // a client was refused before that
+}
+
+// nobody observes nothing.
+type nobody struct{}
+
+func (nobody) ClientLogin()         {}
+func (nobody) ClientRefused(string) {}
