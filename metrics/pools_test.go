@@ -3,6 +3,7 @@ package metrics
 import (
 	"bytes"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -27,7 +28,7 @@ func TestPools(t *testing.T) {
 		t.Helper()
 		response := httptest.NewRecorder()
 		var log bytes.Buffer
-		m.Handler(slog.New(slog.NewTextHandler(&log, nil))).ServeHTTP(response, httptest.NewRequest("GET", "/metrics", nil))
+		m.Handler(slog.New(slog.NewTextHandler(&log, nil))).ServeHTTP(response, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 		if response.Code != 200 || log.Len() > 0 {
 			t.Fatalf("a scrape is answered by %d, and logs %s", response.Code, log.String())
 		}

@@ -10,5 +10,8 @@ type Observer interface {
 // nobody observes nothing.
 type nobody struct{}
 
-func (nobody) ClientLogin()         {}
+// ClientLogin is Observer's.
+func (nobody) ClientLogin() {}
+
+// ClientRefused is Observer's.
 func (nobody) ClientRefused(string) {}

@@ -198,7 +198,7 @@ func testLostReplica(t *testing.T, p pair) {
 	if primary, _ := p.where(t, s, 3); primary != 3 {
 		t.Errorf("%d reads of 3 are on the primary", primary)
 	}
-	if err := p.standby.Cluster.Start(t.Context()); err != nil {
+	if err := p.standby.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	pgtest.Eventually(t, "it is not banned any more", func(context.Context) (bool, error) { return len(s.pools.Bans()) == 0, nil })
@@ -241,7 +241,7 @@ func testFailover(t *testing.T, p pair) {
 	}
 	pgtest.Eventually(t, "who kept its connection is told", func(context.Context) (bool, error) { return sticky.Moved(), nil })
 	held.Release(pool.Broken)
-	if err := p.primary.Cluster.Start(t.Context()); err != nil {
+	if err := p.primary.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	began := time.Now()

@@ -156,7 +156,7 @@ func TestHistogram(t *testing.T) {
 
 func TestTimelineOrder(t *testing.T) {
 	t.Parallel()
-	if !(timeline("000000020000000000000001") > timeline("0000000100000000000000FF")) || timeline("") != "" {
+	if timeline("000000020000000000000001") <= timeline("0000000100000000000000FF") || timeline("") != "" {
 		t.Error("a newer timeline is not greater")
 	}
 }
