@@ -302,7 +302,7 @@ func subcommands(help string) []string {
 const commandLine = "Without a command `pgdrover` is `pgdrover run`. `schema-sync`, `data-sync` and `schema-diff` do the work of `SCHEMA_SYNC`, of\n" +
 	"`COPY_DATA` and `REPLICATE`, and of `SHOW SCHEMA_DIFF` in a process of their own, with the same configuration; the task is visible in\n" +
 	"`SHOW TASKS` of a running pgdrover, and `STOP_TASK` there stops it. Without a flag for the phase `schema-sync` runs PRE.\n" +
-	"The `mirror` commands do the work of `CREATE MIRROR ... NO START`, `ALTER MIRROR`, `PAUSE MIRROR`, `RESUME MIRROR`, `RETRY MIRROR`, `DROP MIRROR` and\n" +
+	"The `mirror` commands do the work of `CREATE MIRROR ... NO START`, `ALTER MIRROR`, `PAUSE MIRROR`, `RESUME MIRROR`, `RETRY MIRROR`, `RESYNC`, `DROP MIRROR` and\n" +
 	"`SHOW MIRROR_LOG`; what has to stay for that is the pgdrover that serves ([mirrors](../mirrors.md)).\n\n" +
 	"`--config` is `pgdog.toml` and `--users` is `users.toml` in the working directory unless they are given.\n\n" +
 	"| exit code | meaning |\n|---|---|\n" +
@@ -310,7 +310,7 @@ const commandLine = "Without a command `pgdrover` is `pgdrover run`. `schema-syn
 	"| 1 | failed, the configuration has an error, or the task was stopped; of `schema-diff`: there are differences; of `data-sync`: a table is " +
 	"stopped, or the task was before every table streamed; of `mirror drop`: something is left, which the warnings tell |\n" +
 	"| 2 | the command line is wrong; of `mirror create` and `mirror alter`: a setting is |\n" +
-	"| 3 | of `schema-diff`: it could not compare; of `data-sync`: how the tables are could not be read; of `mirror log`: the log could not be read; of `mirror resume`, `retry` and `alter`: nobody has taken the mirror up in time |\n\n" +
+	"| 3 | of `schema-diff`: it could not compare; of `data-sync`: how the tables are could not be read; of `mirror log`: the log could not be read; of `mirror resume`, `retry` and `alter`: nobody has taken the mirror up in time; of `mirror resync`: nobody works on the mirror, or the waiting was ended |\n\n" +
 	"Progress and results go to standard output, warnings and errors to standard error. On a terminal `schema-sync` and `data-sync` draw bars,\n" +
 	"elsewhere they write lines, with `--json` one object a line. The first SIGINT or SIGTERM stops the task in an orderly way: what was applied is\n" +
 	"recorded, slots and positions stay, and the same command goes on from there. The second ends the process at once; the task is then\n" +

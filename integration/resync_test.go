@@ -61,6 +61,9 @@ type bankAt struct {
 	shards []*pgtest.Database
 	setup  setup
 	m      *mirror.Manager
+	mirror string // "" for theMirror
+
+	stopWriting func()
 }
 
 // newBank makes a source, and destinations that stream.
@@ -137,6 +140,7 @@ INSERT INTO bookings (account, amount) VALUES (%[1]d, -5), (%[2]d, 5); COMMIT`, 
 	var once sync.Once
 	stop = func() { once.Do(func() { cancel(); all.Wait() }) }
 	t.Cleanup(stop)
+	b.stopWriting = stop
 	return stop
 }
 
@@ -200,8 +204,12 @@ func (b *bankAt) resync(t *testing.T, r mirror.ResyncRequest) []mirror.ResyncRow
 
 func (b *bankAt) over(t *testing.T, asked mirror.Resynced) (rows []mirror.ResyncRow) {
 	t.Helper()
+	name := theMirror
+	if b.mirror != "" {
+		name = b.mirror
+	}
 	pgtest.Eventually(t, "the tables are copied again", func(ctx context.Context) (_ bool, err error) {
-		rows, err = b.m.Resyncs(ctx, theMirror, asked.Tables)
+		rows, err = b.m.Resyncs(ctx, name, asked.Tables)
 		return err == nil && len(rows) > 0 && !slices.ContainsFunc(rows, func(r mirror.ResyncRow) bool { return !r.Over() }), err
 	})
 	for _, r := range rows {
@@ -297,7 +305,7 @@ func TestResync(t *testing.T) {
 			succeeded(t, b.resync(t, mirror.ResyncRequest{Tables: []string{"accounts"}, Strategy: strategy}))
 			pgtest.Eventually(t, "the sum is right", func(ctx context.Context) (bool, error) {
 				rows := d.Rows(t, readAccounts)
-				return rows[0] == fmt.Sprintf("%d|%d", sum, 1000) || rows[0] == fmt.Sprintf("%d\t%d", sum, 1000), ctx.Err()
+				return rows[0] == fmt.Sprintf("%d|1000", sum), ctx.Err()
 			})
 			if n := stopReading(); n == 0 {
 				t.Error("nobody has read")

@@ -13,6 +13,7 @@ import (
 	"github.com/pgdrover/pgdrover/config"
 	"github.com/pgdrover/pgdrover/dump"
 	"github.com/pgdrover/pgdrover/progress"
+	"github.com/pgdrover/pgdrover/sync/catalog"
 	"github.com/pgdrover/pgdrover/sync/mirror"
 )
 
@@ -25,6 +26,7 @@ type mirrorCommand struct {
 	Pause  mirrorPauseCommand  `cmd:"" help:"Let a mirror rest, and exit when its task has ended."`
 	Resume mirrorResumeCommand `cmd:"" help:"Let a mirror go on that rests, or begin that was created, and exit when a pgdrover that serves has taken it up: 0 taken up, 1 failed or refused, 3 nobody has."`
 	Retry  mirrorRetryCommand  `cmd:"" help:"Let a mirror go on that has failed, likewise."`
+	Resync mirrorResyncCommand `cmd:"" help:"Copy tables of a mirror again while the others go on, print how far that is, and exit: 0 copied, 1 failed or refused, 3 nobody works on the mirror, or the waiting was ended."`
 	Drop   mirrorDropCommand   `cmd:"" help:"End a mirror: stop its task, drop its slots, forget its state."`
 	Log    mirrorLogCommand    `cmd:"" help:"Print what has happened to a mirror, newest first, and exit: 0 printed, 3 could not be read."`
 }
@@ -37,6 +39,8 @@ type mirrorEngine interface {
 	AskRetry(ctx context.Context, name string) (mirror.Asked, error)
 	AwaitStart(ctx context.Context, asked mirror.Asked) (mirror.TaskID, error)
 	Pause(ctx context.Context, name string) error
+	Resync(ctx context.Context, name string, request mirror.ResyncRequest) (mirror.Resynced, error)
+	Resyncs(ctx context.Context, name string, tables []catalog.Name) ([]mirror.ResyncRow, error)
 	DropMirror(ctx context.Context, name string) (mirror.DropMirrorReport, error)
 	MirrorLog(ctx context.Context, name string, filter mirror.LogFilter) ([]mirror.MirrorEvent, error)
 }

@@ -162,6 +162,9 @@ func (b *beside) newStep(what string) {
 
 func (b *beside) run(ctx context.Context) error {
 	b.newStep(stepPlan)
+	if err := b.job.eased(ctx); err != nil {
+		return err
+	}
 	number, err := b.find(ctx)
 	if err != nil || number == 0 {
 		return err

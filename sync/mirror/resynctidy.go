@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -37,15 +38,24 @@ func (j *copyData) setAside(ctx context.Context, conn *pgx.Conn, keys []tableKey
 	return nil
 }
 
-// patience says how long locks are waited for. What a lock is needed for is done
-// with it in some hundredths of a second.
+// patience says how long locks are waited for: half a second at a time, again and
+// again as data_sync.resync_lock_wait says. What a lock is needed for is done with it
+// in some hundredths of a second.
 func (j *copyData) patience() resync.Patience {
-	p := resync.Patience{LockTimeout: resync.DefaultLockTimeout}
+	p := resync.Patience{LockTimeout: resync.DefaultLockTimeout, Delay: firstLockDelay}
 	if configured := j.pair.settings.LockTimeout; configured > 0 {
 		p.LockTimeout = min(p.LockTimeout, configured)
 	}
+	for waited := time.Duration(0); waited < j.config.DataSync.ResyncLockWait; p.Attempts++ {
+		waited += p.LockTimeout + p.Delay<<min(p.Attempts, 5)
+	}
+	p.Attempts++
 	return p
 }
+
+// firstLockDelay is the pause before a lock is tried for a second time; it doubles
+// up to 32 times.
+const firstLockDelay = 250 * time.Millisecond
 
 // tidy puts foreign keys back that resyncs have set aside, and removes what they
 // have left: those of this task and, in its beginning, those of earlier ones. No
