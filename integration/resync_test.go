@@ -267,7 +267,7 @@ func (b *bankAt) clean(t *testing.T) {
 	for _, d := range b.shards {
 		d.WaitUntil(t, `SELECT NOT EXISTS (SELECT FROM pg_namespace WHERE nspname ~ '^pgdrover_') AND NOT EXISTS (SELECT FROM pgdrover.foreign_keys)
   AND NOT EXISTS (SELECT FROM pgdrover.copied WHERE schema_name ~ '^pgdrover_') AND NOT EXISTS (SELECT FROM pgdrover.progress WHERE mirror LIKE '%/%')`)
-		if left := d.Rows(t, `SELECT conrelid::regclass, conname FROM pg_constraint WHERE NOT convalidated`); len(left) > 0 {
+		if left := d.Rows(t, `SELECT conrelid::regclass, conname FROM pg_constraint WHERE NOT convalidated AND conparentid = 0`); len(left) > 0 {
 			t.Errorf("not validated: %v", left)
 		}
 	}
