@@ -153,7 +153,7 @@ func TestAuthentication(t *testing.T) {
 			// Nobody learns which users and databases exist.
 			r.psqlAs(t, account{"nobody", "wrong-secret"}, nil, "-c", "SHOW VERSION").expect(t, 2, `FATAL:  password authentication failed for user "nobody"`)
 			r.psqlAs(t, administrator, []string{"PGDATABASE=elsewhere"}, "-c", "SHOW VERSION").expect(t, 2, `FATAL:  password authentication failed for user "admin"`)
-			r.psqlAs(t, account{"postgres", "server-secret"}, []string{"PGDATABASE=prod"}, "-c", "SELECT 1").expect(t, 2, "application traffic is not served yet", "HINT:")
+			r.psqlAs(t, account{"postgres", "server-secret"}, []string{"PGDATABASE=prod"}, "-c", "SELECT 1").expect(t, 2, "cannot be connected to")
 		})
 	}
 }
