@@ -51,12 +51,14 @@ type Relay struct {
 	mu       sync.Mutex
 	sessions map[*session]struct{}
 	welcomes map[welcomeKey]*values
+	told     map[string]*values // by their keys
 }
 
 // New makes a Relay. Run looks after its sessions.
 func New(o Options) *Relay {
 	return &Relay{
 		options: o, base: time.Now(), sessions: make(map[*session]struct{}), welcomes: make(map[welcomeKey]*values),
+		told: make(map[string]*values),
 	}
 }
 
@@ -201,11 +203,12 @@ func (s *session) welcome() error {
 		if err != nil {
 			return err
 		}
-		s.told = newValues(reported)
+		s.told = r.shared(newValues(reported))
 		if known != nil {
 			for name, value := range known.all() {
 				s.told = s.told.with(name, value)
 			}
+			s.told = r.shared(s.told)
 		}
 		return nil
 	}
@@ -226,6 +229,23 @@ func (s *session) welcome() error {
 	}
 	r.welcomes[key] = plain.only(reportedByStartup(s.startup)...)
 	return nil
+}
+
+// shared gives the same set for equal ones, so that sessions do not keep one each.
+func (r *Relay) shared(v *values) *values {
+	if v == nil {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if known, ok := r.told[v.key]; ok {
+		return known
+	}
+	if len(r.told) >= maxWelcomes {
+		clear(r.told)
+	}
+	r.told[v.key] = v
+	return v
 }
 
 // reportedByStartup are the parameters that servers report, of those that the

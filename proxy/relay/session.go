@@ -294,7 +294,7 @@ func (s *session) atRest() bool {
 func (s *session) quieten() error {
 	s.mu.Lock()
 	pumping := s.pumping
-	flush := s.server != nil && !s.pending.empty() && s.pending.ready == 0
+	flush := s.server != nil && !s.pending.empty() && s.unsynced
 	server := s.server
 	s.mu.Unlock()
 	if flush { // or the server keeps its answers to itself
