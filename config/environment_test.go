@@ -36,7 +36,6 @@ func TestEnvironmentOverrides(t *testing.T) {
 		"environment: PGDOG_ADMIN_PASSWORD: overrides admin.password of the file",
 		"environment: PGDOG_MIRROR_EXPOSURE: not supported yet: it has no effect",
 		"environment: PGDOG_PORT: overrides general.port of the file",
-		"environment: PGDOG_QUERY_TIMEOUT: not supported yet: it has no effect",
 		"environment: PGDOG_SCHEMA_RELOAD_ON_DDL: not supported yet: it has no effect",
 	}
 	if diff := cmp.Diff(want, sorted(lines(warnings))); diff != "" {

@@ -19,7 +19,7 @@ var databasesTable = Table{
 		{Name: "min_pool_size", Default: `"default"`, Description: "Instead of general.min_pool_size."},
 		{Name: "min_pool_size_primary", Default: `"default"`, Description: "The same, of the primary alone."},
 		{Name: "min_pool_size_replica", Default: `"default"`, Description: "The same, of replicas alone."},
-		{Name: "pooler_mode", Default: `"default"`, Values: poolerModes, flags: later, Description: "Instead of general.pooler_mode."},
+		{Name: "pooler_mode", Default: `"default"`, Values: poolerModes, Description: "Instead of general.pooler_mode."},
 		{Name: "idle_timeout", Default: `"default"`, Unit: "ms", Description: "Instead of general.idle_timeout."},
 		{Name: "idle_timeout_primary", Default: `"default"`, Unit: "ms", Description: "The same, of the primary alone."},
 		{Name: "idle_timeout_replica", Default: `"default"`, Unit: "ms", Description: "The same, of replicas alone."},

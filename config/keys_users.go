@@ -27,7 +27,7 @@ var usersTable = Table{
 		{Name: "min_pool_size", Default: `"default"`, Description: "Instead of the database's, and of general.min_pool_size."},
 		{Name: "min_pool_size_primary", Default: `"default"`, Description: "The same, of primaries alone."},
 		{Name: "min_pool_size_replica", Default: `"default"`, Description: "The same, of replicas alone."},
-		{Name: "pooler_mode", Default: `"default"`, Values: poolerModes, flags: later, Description: "Instead of the database's, and of general.pooler_mode."},
+		{Name: "pooler_mode", Default: `"default"`, Values: poolerModes, Description: "Instead of the database's, and of general.pooler_mode."},
 		{Name: "idle_timeout", Default: `"default"`, Unit: "ms", Description: "Instead of the database's, and of general.idle_timeout."},
 		{Name: "idle_timeout_primary", Default: `"default"`, Unit: "ms", Description: "The same, of primaries alone."},
 		{Name: "idle_timeout_replica", Default: `"default"`, Unit: "ms", Description: "The same, of replicas alone."},

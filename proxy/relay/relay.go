@@ -382,7 +382,7 @@ func (r *Relay) limitsNow() *limits {
 		keepClients: g.ClientConnectionRecovery == "recover" || g.ClientConnectionRecovery == "rollback_only",
 		noNames:     g.PreparedStatements == "disabled", nameUnnamed: g.PreparedStatements == "extended_anonymous",
 		preparedLimit: defaultPreparedLimit, querySizeBlocks: g.QuerySizeLimitAction == "block",
-		refuseState: g.SessionState == "refuse", splitReads: g.QueryParser != "off",
+		refuseState: g.SessionState == "refuse", splitReads: g.QueryParser == "on" || g.QueryParser == "auto",
 	}
 	if g.PreparedStatementsLimit != nil && *g.PreparedStatementsLimit > 0 {
 		fresh.preparedLimit = *g.PreparedStatementsLimit
