@@ -18,6 +18,16 @@ func runAlterMirror(ctx context.Context, c *console, call call) (result, error) 
 	if err != nil {
 		return result{}, err
 	}
+	if call.choices[0] == "DROP" {
+		tables, err := call.list("table")
+		if err == nil {
+			err = c.server.options.Engine.DropTable(ctx, name, tables[0])
+		}
+		if err != nil {
+			return result{}, err
+		}
+		return result{rows: [][]any{{nil}}}, nil
+	}
 	list, reset := "settings", call.choices[0] == "RESET"
 	if reset {
 		list = "setting_names"

@@ -14,6 +14,7 @@ const (
 	slotArgument                          // as a name, but a word that looks like an option of COPY_DATA only in quotes
 	tablesArgument                        // one or more names, each with or without a schema; a comma between them may be left out
 	poolArgument                          // as a name, but the word MIRROR only in quotes: PAUSE MIRROR is another command
+	tableArgument                         // one name, with or without a schema; a word that looks like an option of SYNC_SCHEMA only in quotes
 	listArgument                          // whatever stands between a pair of parentheses; it has a grammar of its own
 )
 
@@ -38,6 +39,8 @@ var arguments = []argument{
 	{"text", nameArgument, "text to look for, in any case; not a pattern"},
 	{"n", integerArgument, "number of rows, at least 1"},
 	{"tables", tablesArgument, "tables, as schema.table, with blanks or commas between them; the name alone where one schema has it"},
+	{"table", tableArgument, "a table, as schema.table; the name alone where one schema has it"},
+	{"change", tableArgument, "the table that is to be changed, as schema.table: SHOW SCHEMA_DIFF tells what waits"},
 	{"task", integerArgument, "number of a task, as SHOW TASKS has it in column id"},
 	{"command", wordsArgument, "name of a command, or the words it begins with"},
 	{"name", nameArgument, "name of a setting, as SHOW CONFIG has it"},
@@ -65,3 +68,6 @@ func argumentNamed(name string) (*argument, bool) {
 // optionLike are words that are taken for a slot's name only in quotes: who
 // types them means an option.
 var optionLike = []string{"SKIP", "SYNC", "SKIP_SCHEMA", "SYNC_ONLY", "SCHEMA", "ONLY"}
+
+// syncOptions are words that are taken for a table's name only in quotes.
+var syncOptions = []string{"DRY", "RUN", "FORCE", "DRY_RUN"}

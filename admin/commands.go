@@ -42,10 +42,12 @@ func commandTable() []*command {
 				"SCHEMA public AS app, TABLE public.orders AS sales.orders (EXCLUDE (note), RENAME (total TO amount))) NO START",
 		},
 		{
-			syntax: "ALTER MIRROR <mirror> {SET (<settings>)|RESET (<setting_names>)}",
+			syntax: "ALTER MIRROR <mirror> {SET (<settings>)|WITH (<settings>)|RESET (<setting_names>)|DROP TABLE <table>}",
 			help:   "change the settings of a mirror",
 			description: "A task that works on the mirror is stopped and started anew with them; slots and positions are kept. RESET makes a setting what it is " +
-				"without being set. TABLE takes the place of all that was said of the table; RESET TABLE makes it the same at the destination.",
+				"without being set. TABLE takes the place of all that was said of the table; RESET TABLE makes it the same at the destination. " +
+				"WITH is SET. skip_columns, preserve_columns, null_columns and allow_type_casts name columns, 'schema.table.column', and add to what the tables have. " +
+				"DROP TABLE forgets a table that the publication no longer has; the destination keeps it.",
 			role: Admin, columns: alterMirrorColumns, describe: describeSettings, run: runAlterMirror, effects: true,
 			example: "ALTER MIRROR reporting SET (workers = 8, drift.source_added_columns = skip)",
 		},
@@ -63,10 +65,11 @@ func commandTable() []*command {
 			role:        Admin, columns: resumeMirrorColumns, example: "RESUME MIRROR reporting", run: runResumeMirror, effects: true,
 		},
 		{
-			syntax:      "RETRY MIRROR <mirror>",
-			help:        "let a mirror go on that has failed",
-			description: "For when the reason is gone, which SHOW MIRROR_LOG tells. Starts a task and answers with its number at once.",
-			role:        Admin, columns: resumeMirrorColumns, example: "RETRY MIRROR reporting", run: runRetryMirror, effects: true,
+			syntax: "RETRY MIRROR <mirror>",
+			help:   "let a mirror go on that has failed",
+			description: "For when the reason is gone, which SHOW MIRROR_LOG tells. Starts a task and answers with its number at once. Of a mirror that runs the tables are compared " +
+				"anew, and those that are stopped because of their structure go on from where they were, if they can.",
+			role: Admin, columns: resumeMirrorColumns, example: "RETRY MIRROR reporting", run: runRetryMirror, effects: true,
 		},
 		{
 			syntax: "RESYNC <mirror> [STOPPED] [<tables>] [STRATEGY {TRUNCATE|SWAP|RECONCILE}]",
@@ -75,6 +78,28 @@ func commandTable() []*command {
 				"fills a second one and puts it into its place: readers see the old rows, then the new. RECONCILE copies the rows beside the table and changes in it what differs. " +
 				"Without STRATEGY it is the mirror's resync_strategy. The task that works on the mirror does it; if none does, one is started. SHOW TABLE_COPIES tells how far it is.",
 			role: Admin, columns: resyncColumns, example: `RESYNC prod_to_prod_sharded public.orders, sales."Order Items" STRATEGY swap`, run: runResync, effects: true,
+		},
+		{
+			syntax: "VALIDATE_SCHEMA <mirror> [<table>]",
+			help:   "compare the tables of a mirror with the destination's, and judge what differs",
+			description: "One row for each table on each shard of the destination. Changes nothing: what the mirror's task finds by itself is in SHOW MIRROR. " +
+				"SHOW SCHEMA_DIFF tells each difference.",
+			role: Admin, columns: validateSchemaColumns, example: "VALIDATE_SCHEMA reporting", run: runValidateSchema, waits: true,
+		},
+		{
+			syntax: "SYNC_SCHEMA <mirror> [<table>] [DRY RUN] [FORCE]",
+			help:   "alter the destination's tables until they are as the source's",
+			description: "Plans the statements with the weakest locks, and answers when they are run on every shard, with lock_timeout and retries. The task that works on the " +
+				"mirror runs them, at a place in the stream behind what the source has changed; slots are neither dropped nor moved. Tables that have to be written otherwise " +
+				"then are held meanwhile, the others go on. DRY RUN shows the statements. FORCE is needed where values of the destination are lost. " +
+				"What was done is not repeated, so that the same command goes on after a kill.",
+			role: Admin, columns: syncSchemaColumns, example: "SYNC_SCHEMA reporting public.orders DRY RUN", run: runSyncSchema, effects: true,
+		},
+		{
+			syntax:      "APPROVE <mirror> <change>",
+			help:        "let a change run that drift.auto_migrate allows and drift.require_approval holds back",
+			description: "Runs what SHOW SCHEMA_DIFF tells of the table to wait for approval, as SYNC_SCHEMA does, and nothing else.",
+			role:        Admin, columns: syncSchemaColumns, example: "APPROVE reporting public.orders", run: runApprove, effects: true,
 		},
 		{
 			syntax: "DROP MIRROR <mirror>",
@@ -166,11 +191,18 @@ func commandTable() []*command {
 			role: Reader, columns: slotColumns, tag: "SHOW", example: "SHOW REPLICATION_SLOTS", run: runShowReplicationSlots,
 		},
 		{
-			syntax:      "SHOW SCHEMA_DIFF <source> <destination>",
-			help:        "in what the schemas of two databases differ",
-			description: "Both are dumped and compared object by object. No rows: the schemas are the same.",
-			role:        Reader, columns: schemaDiffColumns, tag: "SHOW", example: "SHOW SCHEMA_DIFF prod prod_sharded",
-			run: runShowSchemaDiff, waits: true,
+			syntax: "SHOW SCHEMA_DIFF <source> <destination>",
+			help:   "in what the schemas of two databases differ",
+			description: "Both are dumped and compared object by object. No rows: the schemas are the same. If the first name is that of no database it is a mirror's, " +
+				"and the second a table's.",
+			role: Reader, columns: schemaDiffColumns, tag: "SHOW", example: "SHOW SCHEMA_DIFF prod prod_sharded", describe: describeSchemaDiff, run: runShowSchemaDiff, waits: true,
+		},
+		{
+			syntax:      "SHOW SCHEMA_DIFF <mirror> [<table>]",
+			name:        "SHOW SCHEMA_DIFF <mirror>",
+			help:        "in what the tables of a mirror differ from the destination's, what that means, and the ways out",
+			description: "One row for each difference on each shard of the destination, as they are now. No rows: every table is the same.",
+			role:        Reader, columns: tableDiffColumns, tag: "SHOW", example: "SHOW SCHEMA_DIFF reporting", run: runShowTableDiff, waits: true,
 		},
 		{
 			syntax:      "SHOW CONFIG [<name>]",

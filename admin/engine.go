@@ -25,6 +25,14 @@ type Engine interface {
 	SchemaPlan(ctx context.Context, request mirror.SchemaSyncRequest) ([]schema.Statement, []*pgerror.Error, error)
 	// SchemaDiff compares two databases' schemas.
 	SchemaDiff(ctx context.Context, source, destination string) ([]drift.Difference, []*pgerror.Error, error)
+	// ValidateSchema compares published tables of a mirror with each shard of the
+	// destination: those named, all without names.
+	ValidateSchema(ctx context.Context, name string, tables []string) ([]mirror.TableReport, error)
+	// SyncSchema brings tables of the destination to their sources', and returns
+	// when that is done; a dry run tells what would be done.
+	SyncSchema(ctx context.Context, request mirror.SyncSchemaRequest) (mirror.SyncSchemaReport, error)
+	// DropTable takes a table out of a mirror that is no longer published.
+	DropTable(ctx context.Context, name, table string) error
 	// Watch returns when the task has ended, or with ctx's error. It calls tell
 	// whenever the task has changed, from any goroutine; calls after Watch has
 	// returned are ignored. tell blocks while the client does not read, so it is

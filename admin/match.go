@@ -149,11 +149,13 @@ func (m *matcher) argumentEnd(kind argumentKind, at int) int {
 	if kind == slotArgument && slices.ContainsFunc(optionLike, first.is) {
 		return at
 	}
-	if kind == poolArgument && first.is("MIRROR") {
+	if kind == poolArgument && first.is("MIRROR") || kind == tableArgument && slices.ContainsFunc(syncOptions, first.is) {
 		return at
 	}
 	end := at + 1
 	switch kind {
+	case tableArgument:
+		end = m.tableEnd(at)
 	case tablesArgument:
 		end = m.tablesEnd(at)
 	case textArgument:

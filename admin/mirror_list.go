@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/pgdrover/pgdrover/config"
@@ -11,6 +12,7 @@ import (
 //
 //	list    = element { "," element }
 //	element = setting "=" value                            of RESET: setting
+//	        | skip_columns "=" 'schema.table.column, ...'            see driftColumns
 //	        | SCHEMA name [AS name]                                  without AS
 //	        | TABLE table [AS table] [ "(" option { "," option } ")" ]     TABLE table
 //	value   = text | DEFAULT | "(" text { "," text } ")"
@@ -73,6 +75,9 @@ func (r *settingsReader) element() (mirrorChange, error) {
 	case r.peek().is("TABLE") && !named:
 		return r.table()
 	}
+	if change, ok, err := r.driftSetting(); ok || err != nil {
+		return change, err
+	}
 	name, err := r.settingName(wholeMirror)
 	if err != nil {
 		return mirrorChange{}, err
@@ -95,6 +100,9 @@ func (r *settingsReader) settingName(of mirrorTable) (string, error) {
 	}
 	r.at++
 	name := strings.ToLower(t.text)
+	if slices.Contains(driftWords, name) {
+		name = "drift." + name // as the command line calls it
+	}
 	_, _, err := of.key(name)
 	return name, err
 }

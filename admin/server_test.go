@@ -50,6 +50,10 @@ type engineStub struct {
 	mirrorTables func(name string) ([]mirror.MirrorTableRow, []*pgerror.Error, error)
 	tableCopies  func() ([]mirror.TableCopyRow, []*pgerror.Error, error)
 	slots        func() ([]mirror.SlotRow, []*pgerror.Error, error)
+
+	validateSchema func(name string, tables []string) ([]mirror.TableReport, error)
+	syncSchema     func(mirror.SyncSchemaRequest) (mirror.SyncSchemaReport, error)
+	dropTable      func(name, table string) error
 }
 
 func (e *engineStub) SchemaSync(_ context.Context, r mirror.SchemaSyncRequest) (mirror.Started, error) {

@@ -28,6 +28,8 @@ var mirrorTableColumns = []Column{
 	{"stopped_lsn", Text, "changes from here on are left out; NULL unless it is stopped"},
 	{"without", Text, "what it is meant not to have at the destination: indexes, foreign keys; NULL for nothing"},
 	{"updated_at", Text, "UTC; when the row last changed"},
+	{"structure", Text, "verdict of the newest comparison with its source's structure: ok, warn, apply, resync_table or stop_table; NULL before the first"},
+	{"allowed", Text, "escape hatches by which it goes on though a rule would stop it, with the rows that each has let through"},
 	{"sqlstate", Text, "of what stopped it"},
 	{"error", Text, "its message"},
 	{"detail", Text, "its DETAIL: the change, its key and what was found"},
@@ -56,7 +58,7 @@ func mirrorTableRow(t mirror.MirrorTableRow) []any {
 	row := []any{
 		t.Schema, t.Table, int64(t.Shard), string(t.State), t.Rows, progress.Count(t.Rows), t.TotalRows, t.Bytes, progress.Bytes(t.Bytes), t.Total,
 		cutOff(t.Percent), orNull(t.Format), orNull(t.FormatBy), t.Inserted, t.Updated, t.Deleted, lsnText(t.SyncLSN), lsnText(t.StoppedLSN), orNull(t.Without),
-		timeText(t.UpdatedAt),
+		timeText(t.UpdatedAt), orNull(t.Structure), orNull(t.Allowed),
 	}
 	return append(row, errorFields(t.Error)...)
 }

@@ -145,7 +145,7 @@ func newStatement(source string, tokens []token, command *command, caught *captu
 func (s *statement) value(c *capture) value {
 	first, last := s.tokens[c.first], s.tokens[c.end-1]
 	v := value{text: first.text, start: first.start}
-	if c.argument.kind == tablesArgument {
+	if c.argument.kind == tablesArgument || c.argument.kind == tableArgument {
 		v.list = s.tableValues(c)
 		return v
 	}

@@ -8,6 +8,7 @@ var (
 	targetAddedColumns   = []string{"allow", "stop"}
 	sourceRemovedColumns = []string{"stop", "preserve", "null", "drop"}
 	typeMismatches       = []string{"stop", "cast_if_safe", "cast_always"}
+	schemaDriftsOrNone   = append(slices.Clone(SchemaDrifts), autoMigrateNone)
 	autoMigrateOrNone    = append(slices.Clone(AutoMigrateKinds), autoMigrateNone)
 )
 
@@ -78,6 +79,9 @@ var driftTable = Table{
 		{Name: "type_mismatches", Default: `"cast_if_safe"`, Values: typeMismatches, flags: settable, Description: "A column of two types: stop the table, go on where every value fits, or go on always."},
 		{Name: "auto_migrate", Default: `[]`, Values: AutoMigrateKinds, flags: settable, Description: "Kinds of changes of the source that are made at the destination too."},
 		{Name: "require_approval", Default: `false`, flags: settable, Description: "Wait for APPROVE before each of them."},
+		{Name: "allow_schema_drift", Default: `[]`, Values: SchemaDrifts, flags: settable, Description: "Whole kinds of differences with which tables go on: source_superset goes on without columns that only the source has, target_superset with those that only the destination has; type_casts casts every column of two types, and all is all of these: both need force."},
+		{Name: "force", Default: `false`, flags: settable, Description: "Allow type_casts and all in allow_schema_drift, which change values without a word."},
+		{Name: "held_wal", Default: `17179869184`, Unit: "bytes", Max: 1 << 50, flags: settable, Description: "How much of its log a source keeps for each table that is stopped because of its structure, so that it goes on without a new copy; 0 keeps none."},
 	},
 }
 
@@ -93,5 +97,7 @@ func driftOverrides(instead string) []Key {
 		{Name: "type_mismatches", Default: `"default"`, Values: typeMismatches, Description: instead + "type_mismatches."},
 		{Name: "auto_migrate", Default: `[]`, Values: autoMigrateOrNone, Description: instead + `auto_migrate; ["none"] for none.`},
 		{Name: "require_approval", Default: `"default"`, Description: instead + "require_approval."},
+		{Name: "allow_schema_drift", Default: `[]`, Values: schemaDriftsOrNone, Description: instead + `allow_schema_drift; ["none"] for none.`},
+		{Name: "force", Default: `"default"`, Description: instead + "force."},
 	}
 }

@@ -53,6 +53,9 @@ type Drift struct {
 	TypeMismatches       string        `toml:"type_mismatches"`        // "stop", "cast_if_safe" or "cast_always"
 	AutoMigrate          []string      `toml:"auto_migrate"`           // of AutoMigrateKinds
 	RequireApproval      bool          `toml:"require_approval"`       //
+	AllowSchemaDrift     []string      `toml:"allow_schema_drift"`     // of SchemaDrifts
+	Force                bool          `toml:"force"`                  // allow what AllowSchemaDrift has and is dangerous
+	HeldWAL              int64         `toml:"held_wal"`               // bytes of the source's log that are kept for a table that is stopped; 0: none
 }
 
 // MirrorDrift is [mirrors.drift]: what is other than in [drift]. What is unset
@@ -67,6 +70,8 @@ type MirrorDrift struct {
 	TypeMismatches       string         `toml:"type_mismatches" json:"type_mismatches,omitempty"`
 	AutoMigrate          []string       `toml:"auto_migrate" json:"auto_migrate,omitempty"` // nil: as in [drift]; ["none"] for none
 	RequireApproval      *bool          `toml:"require_approval" json:"require_approval,omitempty"`
+	AllowSchemaDrift     []string       `toml:"allow_schema_drift" json:"allow_schema_drift,omitempty"` // nil: as in [drift]; ["none"] for none
+	Force                *bool          `toml:"force" json:"force,omitempty"`
 }
 
 // TableDrift is [mirrors.tables.drift]: what is other for one table, and for
@@ -91,8 +96,11 @@ var AutoMigrateKinds = []string{
 	"create_table", "attach_partition", "create_index", "add_constraint", "change_type", "drop_column", "drop_table",
 }
 
+// SchemaDrifts are the differences that allow_schema_drift may name.
+var SchemaDrifts = []string{"source_superset", "target_superset", "type_casts", "all"}
+
 // autoMigrateNone is what stands alone in the list of a mirror or table for
-// which [drift].auto_migrate does not count.
+// which [drift].auto_migrate, or allow_schema_drift, does not count.
 const autoMigrateNone = "none"
 
 // Mirror finds an entry of [[mirrors]] by its name.
@@ -170,6 +178,12 @@ func (o MirrorDrift) over(d Drift) Drift {
 	}
 	if o.AutoMigrate != nil {
 		d.AutoMigrate = slices.DeleteFunc(slices.Clone(o.AutoMigrate), func(kind string) bool { return kind == autoMigrateNone })
+	}
+	if o.Force != nil {
+		d.Force = *o.Force
+	}
+	if o.AllowSchemaDrift != nil {
+		d.AllowSchemaDrift = slices.DeleteFunc(slices.Clone(o.AllowSchemaDrift), func(drift string) bool { return drift == autoMigrateNone })
 	}
 	return d
 }

@@ -114,7 +114,7 @@ type_mismatches = "cast_always"
 auto_migrate = ["none"]
 null_columns = ["n"]
 `, oneUser)
-	want := Drift{Validation: "strict", Interval: time.Minute, SourceAddedColumns: "apply", TargetAddedColumns: "allow", SourceRemovedColumns: "stop", TypeMismatches: "cast_if_safe",
+	want := Drift{Validation: "strict", Interval: time.Minute, SourceAddedColumns: "apply", TargetAddedColumns: "allow", SourceRemovedColumns: "stop", TypeMismatches: "cast_if_safe", HeldWAL: 16 << 30,
 		AutoMigrate: []string{"add_column"}}
 	if diff := cmp.Diff(want, c.Drift); diff != "" {
 		t.Errorf("[drift] (-want +got):\n%s", diff)

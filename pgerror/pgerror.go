@@ -103,7 +103,12 @@ func (e *Error) At(position int) *Error {
 func (e *Error) Error() string { return e.Message }
 
 // Unwrap gives the cause.
-func (e *Error) Unwrap() error { return e.Cause }
+func (e *Error) Unwrap() error {
+	if e == nil { // no error, in an interface
+		return nil
+	}
+	return e.Cause
+}
 
 // From gives err as an Error: the fields of the innermost *Error or
 // *pgconn.PgError in its chain, with the whole chain's text as message. Errors

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"slices"
 
 	"github.com/pgdrover/pgdrover/admin"
 	"github.com/pgdrover/pgdrover/config"
@@ -11,13 +13,25 @@ import (
 type mirrorAlterCommand struct {
 	mirrorTarget
 	awaited
-	Set   []string `sep:"none" required:"" xor:"change" placeholder:"SETTING" help:"Settings as SET of ALTER MIRROR has them: 'workers = 4'. May be given several times."`
-	Reset []string `sep:"none" required:"" xor:"change" placeholder:"SETTING" help:"Settings as RESET of ALTER MIRROR has them: 'workers', 'TABLE public.a'. May be given several times."`
+	driftFlags
+	Set   []string `sep:"none" placeholder:"SETTING" help:"Settings as SET of ALTER MIRROR has them: 'workers = 4'. May be given several times."`
+	Reset []string `sep:"none" placeholder:"SETTING" help:"Settings as RESET of ALTER MIRROR has them: 'workers', 'TABLE public.a'. May be given several times."`
+}
+
+// Validate is kong's.
+func (m mirrorAlterCommand) Validate() error {
+	switch sets := len(m.Set)+len(m.list()) > 0; {
+	case sets && len(m.Reset) > 0:
+		return errors.New("--set and the escape hatches can't be used together with --reset")
+	case !sets && len(m.Reset) == 0:
+		return errors.New("missing flags: --set=SETTING or --reset=SETTING, or one of the escape hatches")
+	}
+	return nil
 }
 
 // Run is kong's.
 func (m mirrorAlterCommand) Run(c *cli, io *streams, ctx *contextOf) error {
-	parse, lists := admin.ParseMirrorSettings, m.Set
+	parse, lists := admin.ParseMirrorSettings, slices.Concat(m.Set, m.list())
 	if len(m.Reset) > 0 {
 		parse, lists = admin.ParseMirrorReset, m.Reset
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 
 	"github.com/pgdrover/pgdrover/admin"
 	"github.com/pgdrover/pgdrover/config"
@@ -11,6 +12,7 @@ import (
 // mirrorCreateCommand is the twin of CREATE MIRROR ... NO START.
 type mirrorCreateCommand struct {
 	mirrorTarget
+	driftFlags
 	FromDatabase string   `required:"" placeholder:"NAME" help:"Source, a name in [[databases]]."`
 	ToDatabase   string   `required:"" placeholder:"NAME" help:"Destination, a name in [[databases]]."`
 	Publication  string   `required:"" placeholder:"NAME" help:"Publication on the source."`
@@ -19,7 +21,7 @@ type mirrorCreateCommand struct {
 
 // Run is kong's.
 func (m mirrorCreateCommand) Run(c *cli, io *streams, ctx *contextOf) error {
-	settings, err := m.settings(io, admin.ParseMirrorSettings, m.Set)
+	settings, err := m.settings(io, admin.ParseMirrorSettings, slices.Concat(m.Set, m.list()))
 	if err != nil {
 		return err
 	}

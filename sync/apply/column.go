@@ -2,6 +2,7 @@ package apply
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/pgdrover/pgdrover/dump"
 	"github.com/pgdrover/pgdrover/sync/catalog"
@@ -96,6 +97,19 @@ func TextOnly(m mapping.Column, sourceTypes catalog.Types, from catalog.Column, 
 		return ""
 	}
 	return catalog.BinaryUnsafe(sourceTypes, from.Type, destinationTypes, to.Type)
+}
+
+// Fits tells whether every value of a source's column can be written into the
+// destination's as it is.
+func Fits(sourceTypes catalog.Types, from catalog.Column, destinationTypes catalog.Types, to catalog.Column) bool {
+	_, why := newColumn(sourceTypes, stream.RelationColumn{Name: from.Name, Type: from.Type, Modifier: from.Modifier}, destinationTypes, to, false)
+	return why == ""
+}
+
+// TextOnly tells whether the stream has to be read as text for the sake of one of
+// the target's columns.
+func (t *Target) TextOnly() bool {
+	return slices.ContainsFunc(t.kept, func(i int) bool { return !t.columns[i].binary })
 }
 
 // unnests tells whether unnest gives values back that came in binary form.

@@ -113,7 +113,7 @@ func (n *resolution) resolve(relation *stream.Relation) (*resolved, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f.target != nil && n.finalLSN < f.target.From {
+	if t := f.target; t != nil && (n.finalLSN < t.From || t.Until != 0 && n.finalLSN >= t.Until) {
 		f = &resolved{relation: relation}
 	}
 	n.all = append(n.all, f)

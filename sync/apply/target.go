@@ -20,6 +20,10 @@ type Target struct {
 	Table  catalog.Name // at the destination
 	From   stream.LSN   // the gate: changes of transactions with a FinalLSN below are left out
 
+	// Until is where somebody else's part begins: changes of transactions with a
+	// FinalLSN from it on are left out; 0 for none.
+	Until stream.LSN
+
 	only     string // "ONLY " unless the destination is partitioned
 	name     string // quoted
 	columns  []column
@@ -47,14 +51,18 @@ const (
 
 // TargetOptions are the parts of NewTarget that are no shapes.
 type TargetOptions struct {
-	From stream.LSN // where the table's copy was made; 0 for everything
-	Key  *shard.Key // nil if every shard has all rows
+	From  stream.LSN // where the table's copy was made; 0 for everything
+	Until stream.LSN // where it is stopped, of one that is: see Target.Until
+	Key   *shard.Key // nil if every shard has all rows
 	// SameTypes says that there is one destination, or that types made by users
 	// and extensions have the same OIDs in all of them.
 	SameTypes bool
 	// Shared says that the table's rows come from other shards of the source too:
 	// a TRUNCATE of one of them, which would empty it, stops it.
 	Shared bool
+	// Casts are the destination's types by columns of the source, for those whose
+	// values the destination's type does not take as they are.
+	Casts map[string]string
 	// Mapping says what is not the same at the destination; nil if everything is.
 	// Key goes by the destination's names.
 	Mapping *mapping.Table
@@ -64,7 +72,7 @@ type TargetOptions struct {
 // says how they do not fit, and what would make them.
 func NewTarget(source *stream.Relation, sourceTypes catalog.Types, destination *catalog.Relation, destinationTypes catalog.Types, options TargetOptions) (*Target, *pgerror.Error) {
 	t := &Target{
-		Source: source, Table: destination.Table, From: options.From, key: options.Key, keyAt: -1, shared: options.Shared,
+		Source: source, Table: destination.Table, From: options.From, Until: options.Until, key: options.Key, keyAt: -1, shared: options.Shared,
 		name: dump.QuoteIdent(destination.Table.Schema) + "." + dump.QuoteIdent(destination.Table.Name),
 	}
 	switch destination.Relkind {
@@ -128,6 +136,11 @@ func (t *Target) addColumns(sourceTypes catalog.Types, destination *catalog.Rela
 			continue
 		}
 		c, why := newColumn(sourceTypes, from, destinationTypes, to, options.SameTypes)
+		if cast := options.Casts[from.Name]; why != "" && cast != "" {
+			if err := t.castColumn(i, cast, sourceTypes, destinationTypes, to, options.SameTypes); err == nil {
+				continue
+			}
+		}
 		if why != "" {
 			return pgerror.New(datatypeMismatch, "column %s of %s differs in type: %s", name, t.name, why).
 				WithDetail("The source has %s, the destination %s.", typeText(sourceTypes, from.Type, from.Modifier), to.TypeText).

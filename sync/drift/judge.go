@@ -34,6 +34,9 @@ type Judgement struct {
 	Preserved []string          `json:"preserved,omitempty"`
 	Nulled    []string          `json:"nulled,omitempty"` // set to NULL in rows that are written
 	Casts     map[string]string `json:"casts,omitempty"`  // column → the destination's type, whatever is lost
+	// Widened are columns of two types whose every value fits: column → the
+	// destination's type.
+	Widened map[string]string `json:"widened,omitempty"`
 	// Steps are what an Apply or ResyncTable verdict runs; a table that the
 	// destination lacks (TableMissing) is made from a dump instead. With Approval
 	// they wait for the operator, and the table is stopped meanwhile.
@@ -42,11 +45,13 @@ type Judgement struct {
 	// Used are the options by which the table goes on, or is changed, though a
 	// rule would stop it; for the record.
 	Used []string `json:"used,omitempty"`
+
+	Mirror string `json:"mirror,omitempty"`
 }
 
 // Judge says what the differences of one table mean under a policy.
 func Judge(differences []TableDifference, policy Policy) Judgement {
-	j := Judgement{Verdict: OK, Would: OK}
+	j := Judgement{Verdict: OK, Would: OK, Mirror: policy.Mirror}
 	if len(differences) > 0 {
 		j.Table, j.Destination = differences[0].Table, differences[0].Destination
 	}
@@ -249,6 +254,13 @@ func (j *Judgement) handled(differences []TableDifference, policy Policy) {
 				j.Preserved = append(j.Preserved, d.Column)
 			case removedNull:
 				j.Nulled = append(j.Nulled, d.Column)
+			}
+		case TypeSafe:
+			if final := j.finalOf(i); !final.Stops() && final != Apply {
+				if j.Widened == nil {
+					j.Widened = map[string]string{}
+				}
+				j.Widened[d.Column] = d.TargetHas
 			}
 		case TypeUnsafe, TypeWarn:
 			if final := j.finalOf(i); final == Warn || final == StopTable && policy.WarnOnly {

@@ -77,13 +77,13 @@ func TestJudge(t *testing.T) {
 		{name: "added, applied", c: added, policy: with(func(p *Policy) { p.SourceAddedColumns = "apply" }), want: Apply, by: "source_added_columns", commands: "SYNC_SCHEMA m public.users", sql: `ALTER TABLE "public"."users" ADD COLUMN "phone" text;`},
 		{name: "added, migrated", c: added, policy: with(func(p *Policy) { p.AutoMigrate = []string{"add_column"} }), want: Apply, by: "auto_migrate", commands: "SYNC_SCHEMA m public.users", sql: `ALTER TABLE "public"."users" ADD COLUMN "phone" text;`},
 		{name: "added, to be approved", c: added, policy: with(func(p *Policy) { p.AutoMigrate, p.RequireApproval = []string{"add_column"}, true }), want: StopTable, by: "auto_migrate", commands: "APPROVE m public.users", sql: `ALTER TABLE "public"."users" ADD COLUMN "phone" text;`},
-		{name: "added volatile, applied", c: random, policy: with(func(p *Policy) { p.SourceAddedColumns = "apply" }), want: ResyncTable, by: "source_added_columns", commands: "SYNC_SCHEMA m public.users; RESYNC m public.users", sql: `ALTER TABLE "public"."users" ADD COLUMN "phone" text; ALTER TABLE "public"."users" ALTER COLUMN "phone" SET DEFAULT gen_random_uuid();`},
+		{name: "added volatile, applied", c: random, policy: with(func(p *Policy) { p.SourceAddedColumns = "apply" }), want: ResyncTable, by: "source_added_columns", commands: "SYNC_SCHEMA m public.users", sql: `ALTER TABLE "public"."users" ADD COLUMN "phone" text; ALTER TABLE "public"."users" ALTER COLUMN "phone" SET DEFAULT gen_random_uuid();`},
 		{name: "added, warn only", c: added, policy: with(func(p *Policy) { p.WarnOnly = true }), want: Warn, skipped: []string{"phone"}, commands: "SYNC_SCHEMA m public.users", sql: `ALTER TABLE "public"."users" ADD COLUMN "phone" text;`},
 		{name: "added, permissive", c: added, policy: with(func(p *Policy) { p.Validation = "permissive" }), want: StopTable, commands: "SYNC_SCHEMA m public.users", sql: `ALTER TABLE "public"."users" ADD COLUMN "phone" text;`},
 		{name: "added, disabled", c: added, policy: with(func(p *Policy) { p.Validation = "disabled" }), want: OK, by: "validation", skipped: []string{"phone"}},
 		{name: "extra", c: extra, policy: with(nil), want: Warn},
-		{name: "extra, stop", c: extra, policy: with(func(p *Policy) { p.TargetAddedColumns = "stop" }), want: StopTable, by: "target_added_columns", commands: "ALTER MIRROR m WITH (target_added_columns = 'allow'); RETRY MIRROR m"},
-		{name: "removed", c: removed, policy: with(nil), want: StopTable, commands: "SYNC_SCHEMA m public.users FORCE", sql: `ALTER TABLE "public"."users" DROP COLUMN IF EXISTS "phone";`},
+		{name: "extra, stop", c: extra, policy: with(func(p *Policy) { p.TargetAddedColumns = "stop" }), want: StopTable, by: "target_added_columns", commands: "ALTER MIRROR m WITH (drift.target_added_columns = 'allow'); RETRY MIRROR m"},
+		{name: "removed", c: removed, policy: with(nil), want: StopTable, commands: "ALTER MIRROR m WITH (preserve_columns = 'public.users.phone'); RETRY MIRROR m"},
 		{name: "removed, preserve", c: removed, policy: with(func(p *Policy) { p.SourceRemovedColumns = "preserve" }), want: Warn, by: "source_removed_columns"},
 		{name: "removed, null", c: removed, policy: with(func(p *Policy) { p.NullColumns = []string{"phone"} }), want: Warn, by: "null_columns"},
 		{name: "removed, drop", c: removed, policy: with(func(p *Policy) { p.SourceRemovedColumns = "drop" }), want: Apply, by: "source_removed_columns", commands: "SYNC_SCHEMA m public.users FORCE", sql: `ALTER TABLE "public"."users" DROP COLUMN IF EXISTS "phone";`},
@@ -160,7 +160,7 @@ func TestGoingOn(t *testing.T) {
 		{off, Judgement{Verdict: OK, Would: OK, Skipped: []string{"phone", "secret"}, Used: []string{"validation"}}},
 	} {
 		got := Judge(differences, test.policy)
-		got.Table, got.Destination, got.Reason, got.Differences, got.Ways = catalog.Name{}, catalog.Name{}, "", nil, nil
+		got.Table, got.Destination, got.Reason, got.Differences, got.Ways, got.Mirror = catalog.Name{}, catalog.Name{}, "", nil, nil, ""
 		slices.Sort(got.Used)
 		slices.Sort(test.want.Used)
 		if diff := cmp.Diff(test.want, got); diff != "" {

@@ -299,8 +299,14 @@ func (p *plan) dropNotNull(d *TableDifference) {
 func (p *plan) removeColumn(d *TableDifference) {
 	c := d.target.(*catalog.ColumnDescription)
 	switch p.policy.removed(c.Name) {
-	case removedPreserve, removedNull:
+	case removedPreserve:
 		p.dropNotNull(d)
+	case removedNull:
+		p.dropNotNull(d)
+		if c.Default != "" && c.Generated == "" {
+			p.add(Step{SQL: p.alterColumn(inherited(d), "ALTER COLUMN %s DROP DEFAULT", p.column(d)), Inverse: p.alterColumn(inherited(d), "ALTER COLUMN %s SET DEFAULT %s", p.column(d), c.Default),
+				Lock: AccessExclusive, Why: "new rows have NULL in it"})
+		}
 	default:
 		p.add(Step{SQL: p.alterColumn(c.Inherited, "DROP COLUMN IF EXISTS %s", dump.QuoteIdent(c.Name)), Lock: AccessExclusive, Lossy: true, Why: "the source has no such column any more"})
 	}

@@ -20,7 +20,8 @@ type Policy struct {
 	config.ColumnDrift
 	// AllowDrift are the proposal's wide escape hatches.
 	AllowDrift []string
-	// Force allows what is dangerous: casts of every column, lossy statements.
+	// Force allows what is dangerous: casts of every column, lossy statements. It
+	// is Drift.Force of a configured policy.
 	Force bool
 }
 
@@ -35,7 +36,7 @@ const (
 // PolicyOf gives the policy of one table of a mirror, by its name on the source.
 func PolicyOf(c *config.Config, mirror config.Mirror, table catalog.Name) Policy {
 	drift, columns := c.TableDriftOf(mirror, table.Schema, table.Name)
-	return Policy{Mirror: mirror.Name, Drift: drift, ColumnDrift: columns}
+	return Policy{Mirror: mirror.Name, Drift: drift, ColumnDrift: columns, AllowDrift: drift.AllowSchemaDrift, Force: drift.Force}
 }
 
 // Check refuses a policy that is dangerous without Force, or not known.

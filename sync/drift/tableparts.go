@@ -143,7 +143,9 @@ func (k *comparer) partitions() {
 		if !k.text.same(s.Partitioning.Key, d.Partitioning.Key) {
 			k.add(PartitionKey, "", "partition key", s.Partitioning.Key, d.Partitioning.Key, s, d)
 		}
-		if k.Publication == "" || k.viaRoot() || len(k.published(s)) == 0 {
+		// By another key nothing can be said of single partitions.
+		sameKey := k.text.same(s.Partitioning.Key, d.Partitioning.Key)
+		if sameKey && (k.Publication == "" || k.viaRoot() || len(k.published(s)) == 0) {
 			k.bounds()
 		}
 	}

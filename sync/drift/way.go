@@ -37,6 +37,9 @@ func ways(j *Judgement, p Policy) []Way {
 	w.onSource(stops)
 	w.again(stops)
 	w.hatches(stops)
+	if j.Would != Apply && !j.Approval { // who recommends loses nothing
+		slices.SortStableFunc(w.ways, func(a, b Way) int { return boolInt(a.Lossy) - boolInt(b.Lossy) })
+	}
 	for i := range w.ways {
 		w.ways[i].Number, w.ways[i].Recommended = i+1, i == 0
 	}
@@ -59,7 +62,7 @@ func (w *wayList) retry() string  { return "RETRY MIRROR " + w.mirror }
 func (w *wayList) alterMirror(option string, columns []string) string {
 	names := make([]string, len(columns))
 	for i, c := range columns {
-		names[i] = w.judgement.Table.String() + "." + c
+		names[i] = w.table + "." + quoteIfNeeded(c)
 	}
 	return fmt.Sprintf("ALTER MIRROR %s WITH (%s = %s)", w.mirror, option, dump.QuoteLiteral(strings.Join(names, ", ")))
 }
@@ -92,7 +95,6 @@ func (w *wayList) migrate(stops []TableDifference) {
 	way.Commands = []string{sync}
 	if slices.ContainsFunc(steps, func(s Step) bool { return s.Resync }) {
 		way.Text += ", and copy the table again for the values that are not in the stream"
-		way.Commands = append(way.Commands, w.resync())
 	}
 	if slices.ContainsFunc(steps, func(s Step) bool { return s.Rewrites }) {
 		way.Text += "; a statement writes the table anew under ACCESS EXCLUSIVE"
@@ -137,7 +139,7 @@ func (w *wayList) again(stops []TableDifference) {
 			w.add(Way{Text: "copy the table again; the other tables go on", Commands: []string{w.resync()}})
 			return
 		case TableMissing:
-			w.add(Way{Text: "create the table at the destination and copy it", Commands: []string{fmt.Sprintf("SYNC_SCHEMA %s %s", w.mirror, w.table), w.resync()}})
+			w.add(Way{Text: "create the table at the destination and copy it", Commands: []string{fmt.Sprintf("SYNC_SCHEMA %s %s", w.mirror, w.table)}})
 			return
 		}
 	}
@@ -157,7 +159,7 @@ func (w *wayList) hatches(stops []TableDifference) {
 	flag := func(name string, columns []string, suffix func(string) string) string {
 		names := make([]string, len(columns))
 		for i, c := range columns {
-			names[i] = w.judgement.Table.String() + "." + c + suffix(c)
+			names[i] = w.table + "." + quoteIfNeeded(c) + suffix(c)
 		}
 		return "--" + name + "=" + strings.Join(names, ",")
 	}
@@ -168,10 +170,10 @@ func (w *wayList) hatches(stops []TableDifference) {
 	}
 	if list := columns(RemovedColumn, RemovedRequired); len(list) > 0 {
 		w.add(Way{Text: "keep the column with the values it has; new rows get NULL or its default", Commands: []string{w.alterMirror("preserve_columns", list), w.retry()}, Flag: flag("preserve-columns", list, none)})
-		w.add(Way{Text: "keep the column, NULL in every row that is written from now on", Commands: []string{w.alterMirror("null_columns", list), w.retry()}, Flag: flag("null-removed-columns", list, none), Lossy: true})
+		w.add(Way{Text: "keep the column, NULL in every row that is new from now on", Commands: []string{w.alterMirror("null_columns", list), w.retry()}, Flag: flag("null-removed-columns", list, none), Lossy: true})
 	}
 	if list := columns(ExtraColumn); len(list) > 0 {
-		w.add(Way{Text: "allow columns that only the destination has", Commands: []string{fmt.Sprintf("ALTER MIRROR %s WITH (target_added_columns = 'allow')", w.mirror), w.retry()}, Flag: "--allow-schema-drift=" + TargetSuperset})
+		w.add(Way{Text: "allow columns that only the destination has", Commands: []string{fmt.Sprintf("ALTER MIRROR %s WITH (drift.target_added_columns = 'allow')", w.mirror), w.retry()}, Flag: "--allow-schema-drift=" + TargetSuperset})
 	}
 	if list := columns(TypeSafe, TypeWarn, TypeUnsafe); len(list) > 0 {
 		types := map[string]string{}
@@ -216,4 +218,93 @@ func quoteIfNeeded(name string) string {
 		return dump.QuoteIdent(name)
 	}
 	return name
+}
+
+// Sides tells a difference with both definitions, in one line.
+func (d *TableDifference) Sides() string {
+	about := d.Column
+	switch {
+	case about == "":
+		about = d.Object
+	case d.Object != "":
+		about += " (" + d.Object + ")"
+	}
+	if about == "" {
+		about = d.Table.String()
+	}
+	return fmt.Sprintf("%s, %s: the source has %s, the destination has %s: %s", d.Kind, about, orNothing(d.SourceHas), orNothing(d.TargetHas), d.Reason)
+}
+
+func orNothing(text string) string {
+	if text == "" {
+		return "nothing"
+	}
+	return text
+}
+
+// copied is the way with the command that copies the table again at its end, for
+// a table whose changes are not kept.
+func (j *Judgement) copied(w Way) Way {
+	if len(w.Commands) == 0 || slices.ContainsFunc(w.Commands, func(c string) bool {
+		return strings.HasPrefix(c, "RESYNC ") || strings.HasPrefix(c, "APPROVE ") || strings.Contains(c, " DROP TABLE ")
+	}) {
+		return w
+	}
+	mirror := quoteIfNeeded(j.Mirror)
+	w.Commands = append(slices.Clone(w.Commands), fmt.Sprintf("RESYNC %s %s", mirror, commandName(j.Table)))
+	return w
+}
+
+// CopyAgain gives the ways out of a table whose changes are not kept: each ends
+// with its copy.
+func (j *Judgement) CopyAgain() []Way {
+	out := make([]Way, len(j.Ways))
+	for i, w := range j.Ways {
+		out[i] = j.copied(w)
+	}
+	return out
+}
+
+// WaysText writes the ways out as an operator reads them, one per line, the
+// recommended one first. With again each ends with a new copy of the table.
+func (j *Judgement) WaysText(again string) string {
+	ways := j.Ways
+	if again != "" {
+		ways = j.CopyAgain()
+	}
+	lines := make([]string, len(ways))
+	for i, w := range ways {
+		lines[i] = w.String()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// String writes a way on one line: what it does, its commands, and the SQL that
+// does it by hand.
+func (w Way) String() string {
+	text := fmt.Sprintf("%d. ", w.Number)
+	if w.Recommended {
+		text += "(recommended) "
+	}
+	text += w.Text
+	var how []string
+	for _, c := range w.Commands {
+		how = append(how, c+";")
+	}
+	if len(w.SQL) > 0 {
+		where := "destination"
+		if w.On != "" {
+			where = w.On
+		}
+		by := "by hand, on the " + where + ": " + strings.Join(w.SQL, " ")
+		if w.On == "source" || len(how) == 0 {
+			how = append([]string{by}, how...)
+		} else {
+			how = append(how, "or "+by)
+		}
+	}
+	if len(how) > 0 {
+		text += ": " + strings.Join(how, " ")
+	}
+	return text
 }

@@ -116,3 +116,29 @@ func (t *Table) Origin(destination string) (source string, ok bool) {
 	_, gone := t.renamed[destination]
 	return destination, !gone && !t.excluded[destination]
 }
+
+// With gives the table with more columns that the destination does without, and
+// casts of columns that have none: types at the destination by columns of the
+// source.
+func (t *Table) With(excluded []string, casts map[string]string) *Table {
+	if len(excluded)+len(casts) == 0 {
+		return t
+	}
+	out := *t
+	out.excluded, out.casts = maps.Clone(t.excluded), maps.Clone(t.casts)
+	if out.excluded == nil {
+		out.excluded = map[string]bool{}
+	}
+	if out.casts == nil {
+		out.casts = map[string]string{}
+	}
+	for _, column := range excluded {
+		out.excluded[column] = true
+	}
+	for column, to := range casts {
+		if out.casts[column] == "" {
+			out.casts[column] = to
+		}
+	}
+	return &out
+}

@@ -24,7 +24,7 @@ import (
 // AlterMirror changes the settings of a mirror. Its task, if one runs, is
 // started anew with them.
 func (m *Manager) AlterMirror(ctx context.Context, name string, change func(*config.Mirror) error) (Started, error) {
-	done, err := m.alter(ctx, name, func(r *recorded) error { return change(&r.Mirror) })
+	done, err := m.alter(ctx, name, func(r *recorded) error { return altered(&r.Mirror, change) })
 	if err != nil || !done.restarts {
 		return Started{}, err
 	}
@@ -37,7 +37,7 @@ func (m *Manager) AlterMirror(ctx context.Context, name string, change func(*con
 // AskAlter changes the settings of a mirror. Its task, if one runs, is ended for
 // a pgdrover that serves to start it anew: Asked.Restarts tells.
 func (m *Manager) AskAlter(ctx context.Context, name string, change func(*config.Mirror) error) (Asked, error) {
-	done, err := m.alter(ctx, name, func(r *recorded) error { return change(&r.Mirror) })
+	done, err := m.alter(ctx, name, func(r *recorded) error { return altered(&r.Mirror, change) })
 	return Asked{Mirror: name, after: TaskID(done.kept.task.ID), Restarts: done.restarts}, err
 }
 
@@ -242,4 +242,12 @@ func (j *copyData) takeRemappedTable(ctx context.Context, key tableKey, moved bo
 	}
 	// As if it never was copied: what the other table holds is not ours to remove.
 	return j.tables.set(ctx, to, func(row *state.Table) { row.Attempt = 0 }, key)
+}
+
+// altered changes settings, and refuses what is dangerous and not forced.
+func altered(definition *config.Mirror, change func(*config.Mirror) error) error {
+	if err := change(definition); err != nil {
+		return err
+	}
+	return CheckDrift(*definition)
 }

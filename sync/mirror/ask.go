@@ -28,6 +28,9 @@ func (m *Manager) AskResume(ctx context.Context, name string) (Asked, error) {
 
 // AskRetry records that a mirror that has failed is to run again, likewise.
 func (m *Manager) AskRetry(ctx context.Context, name string) (Asked, error) {
+	if started, ok, err := m.retryTables(ctx, name); ok || err != nil {
+		return Asked{Mirror: name, after: started.Task - 1}, err // it runs: nothing is to be waited for
+	}
 	return m.askStart(ctx, name, RetryMirror)
 }
 

@@ -48,6 +48,9 @@ type copyData struct {
 	untidy   bool            // there may be something of resyncs to be put back or removed; of watch alone
 	toldLeft map[string]bool // schemas that cannot be removed; of watch alone
 	ease     easing
+
+	definition config.Mirror
+	drift      *driftWatch
 }
 
 // sourceShard is one shard of the source: a slot, a snapshot, a stream.
@@ -76,6 +79,7 @@ func (j *copyData) begun(journal *journal) {
 	journal.part = state.StreamPart
 	j.wanted, j.toldLeft = make(chan struct{}, 1), map[string]bool{}
 	j.journal, j.tables = journal, newTableRegistry(journal)
+	j.drift = newDriftWatch(j)
 }
 
 func (j *copyData) record() *journal { return j.journal }
@@ -198,6 +202,12 @@ func (j *copyData) prepare(ctx context.Context) (err error) {
 		j.sources = append(j.sources, s)
 	}
 	if err := j.takeRemapped(ctx); err != nil {
+		return err
+	}
+	if err := j.drift.load(ctx); err != nil {
+		return err
+	}
+	if err := j.drift.loadHolds(ctx); err != nil {
 		return err
 	}
 	return j.takeResyncs(ctx)

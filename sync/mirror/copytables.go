@@ -183,7 +183,7 @@ func (s *sourceShard) describeTable(shape *shape, leaves []*catalog.Relation) (*
 		DestinationTypes: shape.destinationTypes, Text: s.job.config.General.ReshardingCopyFormat == "text",
 	}
 	if shape.source != nil {
-		table, problem := s.job.mapping.Table(shape.source.Table)
+		table, problem := s.job.copyMapping(shape.source.Table)
 		if problem != nil {
 			return nil, problem
 		}

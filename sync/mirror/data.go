@@ -43,7 +43,7 @@ var tableTransitions = map[TableState][]TableState{
 	TableCatchingUp:  {TableStreaming, TablePending, TableStopped, TableUnpublished, TableResyncing},
 	TableStreaming:   {TableStopped, TableUnpublished, TableResyncing},
 	TableResyncing:   {TableCopying, TablePending, TableStreaming, TableStopped, TableUnpublished},
-	TableStopped:     {TableResyncing, TableCopying, TablePending, TableUnpublished},
+	TableStopped:     {TableResyncing, TableCopying, TablePending, TableUnpublished, TableCatchingUp},
 	TableUnpublished: {TablePending, TableResyncing},
 }
 
@@ -128,6 +128,8 @@ type MirrorTableRow struct {
 	Deleted          int64
 	UpdatedAt        time.Time
 	Error            *pgerror.Error // why it is stopped; its Hint is the way out
+	Structure        string         // verdict of the newest comparison with its source's structure; "" if there was none
+	Allowed          string         // escape hatches by which it goes on, with what each has cost
 }
 
 // TableCopyRow is the copy of one table as SHOW TABLE_COPIES tells it. It stays

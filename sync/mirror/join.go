@@ -190,6 +190,9 @@ func (j *copyData) giveUp(ctx context.Context, parts []*part, err error) error {
 
 // copyParts copies the rows, each part in the snapshot of its own slot.
 func (j *copyData) copyParts(ctx context.Context, parts []*part) error {
+	if err := j.drift.beforeJoin(ctx, parts); err != nil {
+		return err
+	}
 	// Before the tables are marked as begun: whether what they hold may be removed
 	// depends on what they were.
 	if err := j.clearMissing(ctx); err != nil {
@@ -292,6 +295,7 @@ func (p *part) handOver(ctx context.Context, from stream.LSN) error {
 	}
 	for _, key := range keys {
 		p.source.forget(key.table)
+		p.source.job.drift.ask(key.table)
 	}
 	return nil
 }
@@ -302,7 +306,7 @@ func (p *part) applyUntil(ctx context.Context, until stream.LSN) error {
 	if p.at >= until {
 		return nil
 	}
-	line := &pipeline{source: p.source, mirror: p.progress(), slot: p.slot(), only: namesOf(p.keys), into: p.into, gates: p.gate}
+	line := &pipeline{source: p.source, mirror: p.progress(), slot: p.slot(), only: namesOf(p.keys), into: p.into, gates: p.gate, held: isHold(p.name)}
 	defer line.close()
 	if err := line.start(ctx); err != nil {
 		return err

@@ -18,6 +18,9 @@ import (
 
 // CreateMirror records a mirror. It starts nothing: see Resume.
 func (m *Manager) CreateMirror(ctx context.Context, definition config.Mirror) error {
+	if err := CheckDrift(definition); err != nil {
+		return err
+	}
 	pair, err := resolve(m.config(), definition.Source, definition.Destination)
 	if err != nil {
 		return err
@@ -79,8 +82,12 @@ func (m *Manager) Resume(ctx context.Context, name string) (Started, error) {
 	return m.startAgain(ctx, name, ResumeMirror)
 }
 
-// Retry lets a mirror go on that has failed.
+// Retry lets a mirror go on that has failed, and tables of one that runs which
+// are stopped because of their structure.
 func (m *Manager) Retry(ctx context.Context, name string) (Started, error) {
+	if started, ok, err := m.retryTables(ctx, name); ok || err != nil {
+		return started, err
+	}
 	return m.startAgain(ctx, name, RetryMirror)
 }
 

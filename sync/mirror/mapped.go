@@ -39,7 +39,7 @@ func (j *copyData) settle(ctx context.Context, given *config.Mirror) error {
 	settings := *j.config
 	settings.General.ReshardingParallelCopies, settings.DataSync = j.config.WorkersOf(definition), j.config.DataSyncOf(definition)
 	j.strategy = definition.ResyncStrategy
-	j.config, j.mapping, j.pair.without = &settings, mapped, without(definition)
+	j.config, j.mapping, j.definition, j.pair.without = &settings, mapped, definition, without(definition)
 	if reshapes(definition) {
 		j.req.SkipSchema = true // the source's tables are not those of the destination
 	}

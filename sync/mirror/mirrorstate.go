@@ -42,7 +42,7 @@ const (
 var mirrorTransitions = map[MirrorCommand]map[MirrorState]MirrorState{
 	PauseMirror:  {MirrorCreated: MirrorPaused, MirrorRunning: MirrorPaused, MirrorFailed: MirrorPaused},
 	ResumeMirror: {MirrorCreated: MirrorRunning, MirrorPaused: MirrorRunning},
-	RetryMirror:  {MirrorFailed: MirrorRunning},
+	RetryMirror:  {MirrorFailed: MirrorRunning, MirrorRunning: MirrorRunning}, // of one that runs: its stopped tables
 	StartMirror:  {MirrorCreated: MirrorRunning, MirrorRunning: MirrorRunning, MirrorPaused: MirrorRunning, MirrorFailed: MirrorRunning},
 	mirrorStops:  {MirrorRunning: MirrorPaused},
 	mirrorFails:  {MirrorRunning: MirrorFailed},

@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,7 +16,6 @@ import (
 	"github.com/pgdrover/pgdrover/sync/apply"
 	"github.com/pgdrover/pgdrover/sync/catalog"
 	"github.com/pgdrover/pgdrover/sync/connect"
-	"github.com/pgdrover/pgdrover/sync/mapping"
 	"github.com/pgdrover/pgdrover/sync/mirror/state"
 	"github.com/pgdrover/pgdrover/sync/shard"
 	"github.com/pgdrover/pgdrover/sync/stream"
@@ -31,6 +31,7 @@ type pipeline struct {
 	only   map[catalog.Name]bool             // nil: every table
 	into   map[catalog.Name]catalog.Name     // tables of the destination that are not those of the mapping, by the source's
 	gates  func(tableKey) (stream.LSN, bool) // from where on a table's changes are applied; false leaves them out
+	held   bool                              // it lets a table go on that was stopped: see driftWatch.hold
 	binary bool
 
 	reader  *stream.Reader
@@ -82,6 +83,7 @@ func (p *pipeline) observer() apply.Observer {
 				Exact: g.Exact, Took: g.Duration, Lag: g.Lag,
 			})
 			for table, counts := range g.Tables {
+				p.source.job.drift.spent(table, counts.Inserts, counts.Updates)
 				p.source.job.tables.note(tableKey{shard, table}, func(row *state.Table) {
 					row.Inserted += counts.Inserts
 					row.Updated += counts.Updates
@@ -191,7 +193,7 @@ func (p *pipeline) chooseFormat(ctx context.Context) error {
 		if shape.source == nil || shape.destination == nil {
 			continue
 		}
-		if why := shape.textOnly(p.source.job.mapping); why != "" {
+		if why := shape.textOnly(p.source.job); why != "" {
 			p.source.job.manager.log.Info("changes are sent as text", "table", shape.source.Table.String(), "because", why)
 			return nil
 		}
@@ -222,9 +224,19 @@ func (t *pipelineTables) Find(ctx context.Context, relation *stream.Relation, at
 		p.source.want() // another table under the name: it is copied again
 		return nil, nil
 	}
-	target, misfit, err := p.source.target(ctx, relation, from, p.into[name])
+	held, err := p.heldFrom(ctx, key, relation, at)
+	if err != nil || held.out {
+		return nil, err
+	}
+	target, misfit, err := p.source.target(ctx, relation, from, held.until, p.into[name])
 	if err != nil {
 		return nil, err
+	}
+	if misfit == nil && p.binary && target.TextOnly() {
+		return nil, errAsText
+	}
+	if misfit != nil && p.held {
+		return nil, p.source.job.drift.heldAgain(ctx, key, misfit)
 	}
 	if misfit != nil {
 		p.source.job.manager.log.Error("a table is stopped", "table", name.String(), "sqlstate", misfit.Code, "error", misfit.Message, "detail", misfit.Detail)
@@ -237,7 +249,16 @@ func (t *pipelineTables) Find(ctx context.Context, relation *stream.Relation, at
 // Stop records that a table cannot go on.
 func (t *pipelineTables) Stop(ctx context.Context, table catalog.Name, failure *pgerror.Error, at stream.LSN, _ uint32) error {
 	p := t.pipeline
-	return t.stop(ctx, tableKey{p.source.number, table}, withWayOut(failure, p.source.job.pair.mirror, table), at)
+	key := tableKey{p.source.number, table}
+	if p.held {
+		return p.source.job.drift.heldAgain(ctx, key, failure)
+	}
+	if row, _ := p.source.job.tables.get(key); p.only == nil && row.LiveLSN == 0 {
+		if why, part := p.source.job.drift.refused(ctx, p.source, key, failure, at); why != nil {
+			return p.source.job.drift.stopped(ctx, p.source, key, part, why, at)
+		}
+	}
+	return t.stop(ctx, key, withWayOut(failure, p.source.job.pair.mirror, table), at)
 }
 
 func (t *pipelineTables) stop(ctx context.Context, key tableKey, why *pgerror.Error, at stream.LSN) error {
@@ -276,13 +297,13 @@ func resyncCommand(mirror string, table catalog.Name) string {
 
 // target makes how the changes of a relation are applied. misfit says why they
 // cannot be. into is where they go, if that is not the mapping's table.
-func (s *sourceShard) target(ctx context.Context, relation *stream.Relation, from stream.LSN, into catalog.Name) (target *apply.Target, misfit *pgerror.Error, err error) {
+func (s *sourceShard) target(ctx context.Context, relation *stream.Relation, from, until stream.LSN, into catalog.Name) (target *apply.Target, misfit *pgerror.Error, err error) {
 	name := catalog.Name{Schema: relation.Schema, Name: relation.Name}
 	types, err := s.relationTypes(ctx, relation)
 	if err != nil {
 		return nil, nil, err
 	}
-	table, problem := s.job.mapping.Table(name)
+	table, problem := s.job.streamMapping(name)
 	if problem != nil {
 		return nil, problem, nil
 	}
@@ -304,7 +325,7 @@ func (s *sourceShard) target(ctx context.Context, relation *stream.Relation, fro
 	if err != nil {
 		return nil, pgerror.From(err), nil
 	}
-	target, misfit = apply.NewTarget(relation, types, shape.destination, shape.destinationTypes, apply.TargetOptions{From: from, Key: key, SameTypes: len(s.job.pair.destination) == 1, Shared: s.shares(name), Mapping: table})
+	target, misfit = apply.NewTarget(relation, types, shape.destination, shape.destinationTypes, apply.TargetOptions{From: from, Until: until, Casts: s.job.drift.handling(name).all(), Key: key, SameTypes: len(s.job.pair.destination) == 1, Shared: s.shares(name), Mapping: table})
 	return target, misfit, nil
 }
 
@@ -410,8 +431,8 @@ type shape struct {
 }
 
 // textOnly says why the values of a table cannot be sent in binary form.
-func (s *shape) textOnly(m *mapping.Mapping) string {
-	table, problem := m.Table(s.source.Table)
+func (s *shape) textOnly(j *copyData) string {
+	table, problem := j.streamMapping(s.source.Table)
 	if problem != nil {
 		return "" // it is stopped when its changes come
 	}
@@ -423,6 +444,9 @@ func (s *shape) textOnly(m *mapping.Mapping) string {
 		from, to := s.source.Position(name), s.destination.Position(column.Destination)
 		if from < 0 || to < 0 {
 			continue // likewise
+		}
+		if !apply.Fits(s.sourceTypes, s.source.Columns[from], s.destinationTypes, s.destination.Columns[to]) {
+			column.Cast = cmp.Or(column.Cast, j.drift.handling(s.source.Table).all()[name])
 		}
 		if why := apply.TextOnly(column, s.sourceTypes, s.source.Columns[from], s.destinationTypes, s.destination.Columns[to]); why != "" {
 			return fmt.Sprintf("column %s: %s", name, why)

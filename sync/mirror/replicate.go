@@ -23,10 +23,15 @@ func (j *copyData) replicate(ctx context.Context) error {
 	if err := j.journal.inner(ctx, replicating); err != nil {
 		return err
 	}
+	if err := j.drift.start(ctx); err != nil {
+		return err
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, s := range j.sources {
 		group.Go(func() error { return s.follow(ctx) })
 	}
+	group.Go(func() error { return j.drift.run(ctx) })
+	group.Go(func() error { return j.drift.serve(ctx) })
 	group.Go(func() error { return j.watch(ctx) })
 	return group.Wait()
 }
@@ -46,7 +51,7 @@ func (s *sourceShard) follow(ctx context.Context) error {
 		case errors.Is(err, stream.ErrInProgress):
 			// Only at the transaction's end can the server decode it.
 			s.wholeOnly.Store(true)
-		case !retryable(err) && !errors.Is(err, apply.ErrRedeliver):
+		case !retryable(err) && !errors.Is(err, apply.ErrRedeliver) && !errors.Is(err, errAsText):
 			return s.final(err)
 		}
 		if s.applied() > before {
@@ -132,6 +137,8 @@ func (s *sourceShard) mainGate(key tableKey) (stream.LSN, bool) {
 	switch {
 	case ok && row.LiveLSN != 0: // what stands there goes on while another copy is made
 		return row.LiveLSN, true
+	case ok && isHold(row.Part) && TableState(row.State) == TableStopped:
+		return row.SyncLSN, true // up to where it is stopped: see heldFrom
 	case !ok || row.Part != "":
 		return 0, false
 	}
@@ -208,13 +215,8 @@ func (j *copyData) toldWaiting(err error) {
 }
 
 func (j *copyData) lookForTables(ctx context.Context) error {
-	if err := j.takeResyncs(ctx); err != nil {
+	if err := j.findTables(ctx); err != nil {
 		return err
-	}
-	for _, s := range j.sources {
-		if err := s.readPublication(ctx); err != nil {
-			return err
-		}
 	}
 	if err := j.join(ctx); err != nil {
 		return err
@@ -223,6 +225,22 @@ func (j *copyData) lookForTables(ctx context.Context) error {
 		return err
 	}
 	return j.tidy(ctx)
+}
+
+// findTables finds the tables that are to join. None of them goes on meanwhile
+// that was stopped.
+func (j *copyData) findTables(ctx context.Context) error {
+	j.drift.turn.Lock()
+	defer j.drift.turn.Unlock()
+	if err := j.takeResyncs(ctx); err != nil {
+		return err
+	}
+	for _, s := range j.sources {
+		if err := s.readPublication(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func times(n int) string {

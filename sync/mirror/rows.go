@@ -131,6 +131,17 @@ func (s *sourceShard) copyMissing(ctx context.Context, first *snapshot, filling 
 		if len(keys) == 0 {
 			return nil
 		}
+		// Before the snapshot: what it has to be compared with may change at any time.
+		err := s.job.persist(ctx, func() (err error) {
+			keys, err = s.job.drift.beforeCopy(ctx, s, keys, filling.through)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if len(keys) == 0 {
+			return nil
+		}
 		in := first
 		first = nil
 		if in == nil {
@@ -142,7 +153,7 @@ func (s *sourceShard) copyMissing(ctx context.Context, first *snapshot, filling 
 				return err
 			}
 		}
-		err := s.copyIn(ctx, in, keys, nil, filling.through)
+		err = s.copyIn(ctx, in, keys, nil, filling.through)
 		in.close(ctx)
 		if err == nil && len(s.missing()) > 0 {
 			err = fmt.Errorf("tables changed while they were copied: %w", tablecopy.ErrSnapshotLost)

@@ -129,6 +129,9 @@ func (o *copyOutcomes) tableDone(t *tablecopy.Table, lsn tablecopy.LSN) {
 			row.StartedAt = row.FinishedAt
 		}
 	}, o.key(t)))
+	if row, ok := o.source.job.tables.get(o.key(t)); ok {
+		o.source.job.drift.copied(t.Source.Table, row.Rows)
+	}
 	o.through(o.source, t.Source.Table)
 }
 

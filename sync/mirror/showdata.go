@@ -167,13 +167,16 @@ func (m *Manager) MirrorTables(ctx context.Context, name string) ([]MirrorTableR
 				return err
 			}
 			tables, err := state.Tables(ctx, conn, mirror.ID)
-			mu.Lock()
-			found = true
-			for _, t := range tables {
-				row := tellTable(t)
-				row.Without = withoutText(definition)
-				out = append(out, row)
+			rows := make([]MirrorTableRow, len(tables))
+			for i, t := range tables {
+				rows[i] = tellTable(t)
+				rows[i].Without = withoutText(definition)
 			}
+			if err == nil {
+				err = addDrift(ctx, conn, mirror.ID, rows)
+			}
+			mu.Lock()
+			found, out = true, append(out, rows...)
 			mu.Unlock()
 			if err != nil {
 				return err

@@ -273,8 +273,13 @@ func (s *sourceShard) checkSlot(ctx context.Context, conn *pgx.Conn, id string) 
 // dropParts removes the slots and positions of tables that were to join when an
 // earlier run was killed.
 func (s *sourceShard) dropParts(ctx context.Context, conn *pgx.Conn) error {
+	held, positions := map[string]bool{}, []string{} // of tables that are stopped: what is kept of them
+	for name := range s.job.heldParts(s.number) {
+		held[s.slotOfPart(name)] = true
+		positions = append(positions, (&part{source: s, name: name}).progress())
+	}
 	for _, server := range s.job.pair.destination {
-		if err := dropPartProgress(ctx, server, s.job.pair.mirror, s.number); err != nil {
+		if err := dropPartProgress(ctx, server, s.job.pair.mirror, s.number, positions); err != nil {
 			return err
 		}
 	}
@@ -284,7 +289,7 @@ func (s *sourceShard) dropParts(ctx context.Context, conn *pgx.Conn) error {
 	}
 	own := slotName(s.job.pair.mirror, s.job.pair.destination0, s.number)
 	for _, slot := range slots {
-		if !strings.HasPrefix(slot.Name, own+"_") {
+		if !strings.HasPrefix(slot.Name, own+"_") || held[slot.Name] {
 			continue
 		}
 		if err := stream.DropSlot(ctx, conn, slot.Name); err != nil {
@@ -294,13 +299,13 @@ func (s *sourceShard) dropParts(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-func dropPartProgress(ctx context.Context, server config.Server, mirror string, shard int) error {
+func dropPartProgress(ctx context.Context, server config.Server, mirror string, shard int, except []string) error {
 	conn, err := connect.Open(ctx, server, "task")
 	if err != nil {
 		return err
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	if _, err := conn.Exec(ctx, `DELETE FROM pgdrover.progress WHERE starts_with(mirror, $1 || '/') AND shard = $2`, mirror, shard); err != nil {
+	if _, err := conn.Exec(ctx, `DELETE FROM pgdrover.progress WHERE starts_with(mirror, $1 || '/') AND shard = $2 AND mirror <> ALL ($3)`, mirror, shard, except); err != nil {
 		return fmt.Errorf("remove the positions of tables that were to join on %s: %w", connect.Place(server), err)
 	}
 	return nil

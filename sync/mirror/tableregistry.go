@@ -278,7 +278,7 @@ func (r *tableRegistry) abandonParts(ctx context.Context) error {
 	var keys []tableKey
 	r.mu.Lock()
 	for key, row := range r.tables {
-		if row.Part != "" {
+		if row.Part != "" && !isHold(row.Part) {
 			row.Part = ""
 			r.dirty[key] = true
 			if s := TableState(row.State); s == TableCopying || s == TableCatchingUp {

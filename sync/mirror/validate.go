@@ -1,9 +1,11 @@
 package mirror
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/pgdrover/pgdrover/config"
 	"github.com/pgdrover/pgdrover/pgerror"
@@ -11,6 +13,7 @@ import (
 	"github.com/pgdrover/pgdrover/sync/connect"
 	"github.com/pgdrover/pgdrover/sync/drift"
 	"github.com/pgdrover/pgdrover/sync/mapping"
+	"github.com/pgdrover/pgdrover/sync/stream"
 )
 
 // TableReport is what VALIDATE_SCHEMA finds of one table on one shard of the
@@ -20,6 +23,12 @@ type TableReport struct {
 	Shard  int // of the destination
 	drift.Judgement
 	SourceFingerprint, DestinationFingerprint string // hexadecimal; "" where the table is not there
+	// What the mirror's task has recorded of it: when the verdict was found first,
+	// and where the table is stopped because of it. Zero where it has nothing.
+	Since      time.Time
+	StoppedLSN stream.LSN
+
+	policy drift.Policy
 }
 
 // ValidateSchema compares the published tables of a mirror with each shard of
@@ -27,10 +36,52 @@ type TableReport struct {
 // are the tables to look at, as "schema.table" or by name alone; none: all. It
 // changes nothing.
 func (m *Manager) ValidateSchema(ctx context.Context, name string, named []string) ([]TableReport, error) {
+	return m.ValidateSchemaWith(ctx, name, named, nil)
+}
+
+// ValidateSchemaWith is ValidateSchema under settings that change makes other
+// than the mirror has them: what would become of it. change may be nil.
+func (m *Manager) ValidateSchemaWith(ctx context.Context, name string, named []string, change func(*config.Mirror) error) ([]TableReport, error) {
 	kept, err := m.findMirror(ctx, name)
 	if err != nil {
 		return nil, err
 	}
+	s, err := m.structureOf(kept)
+	if err == nil && change != nil {
+		err = change(&s.definition)
+	}
+	if err != nil {
+		return nil, err
+	}
+	names, err := s.published(ctx, named)
+	if err != nil {
+		return nil, err
+	}
+	known, err := recordedDrift(ctx, kept)
+	if err != nil {
+		return nil, err
+	}
+	tables, err := s.read(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	var out []TableReport
+	for _, t := range tables {
+		reports := s.judge(t, known[t.table].before, nil)
+		for i := range reports {
+			reports[i].Since = known[t.table].row.Since
+			if known[t.table].row.Stopped {
+				reports[i].StoppedLSN = known[t.table].row.LSN
+			}
+		}
+		out = append(out, reports...)
+	}
+	slices.SortStableFunc(out, func(a, b TableReport) int { return cmp.Compare(a.Shard, b.Shard) })
+	return out, nil
+}
+
+// structureOf is what compares the tables of a mirror.
+func (m *Manager) structureOf(kept keptMirror) (*structure, error) {
 	definition, err := kept.definition()
 	if err != nil {
 		return nil, err
@@ -40,89 +91,35 @@ func (m *Manager) ValidateSchema(ctx context.Context, name string, named []strin
 	if err != nil {
 		return nil, err
 	}
-	v := &validation{config: cfg, definition: definition, pair: pair}
-	if mapped, problem := mapping.New(cfg, definition); problem != nil {
+	mapped, problem := mapping.New(cfg, definition)
+	if problem != nil {
 		return nil, problem
-	} else {
-		v.mapping = mapped
 	}
-	return v.run(ctx, named)
+	return &structure{config: cfg, definition: definition, pair: pair, mapping: mapped}, nil
 }
 
-// validation is one comparison of all tables of a mirror.
-type validation struct {
-	config     *config.Config
-	definition config.Mirror
-	pair       *pair
-	mapping    *mapping.Mapping
-}
-
-func (v *validation) run(ctx context.Context, named []string) ([]TableReport, error) {
-	names, described, err := v.source(ctx, named)
+// published gives the tables of the mirror's publication that are named; all of
+// them without names.
+func (s *structure) published(ctx context.Context, named []string) ([]catalog.Name, error) {
+	server := s.pair.source[0]
+	conn, err := connect.Open(ctx, server, "validate")
 	if err != nil {
 		return nil, err
 	}
-	destinations := make([]catalog.Name, len(names))
-	mappings := make([]drift.Mapping, len(names))
-	for i, table := range names {
-		if mappings[i], err = drift.MappingOf(v.mapping, table); err != nil {
-			return nil, err
-		}
-		destinations[i] = table
-		if mappings[i] != nil {
-			destinations[i] = mappings[i].Table(table)
-		}
-	}
-	var out []TableReport
-	for _, server := range v.pair.destination {
-		there, err := describe(ctx, server, destinations)
-		if err != nil {
-			return nil, err
-		}
-		for i, table := range names {
-			comparison := drift.Comparison{Source: described[table], Destination: there[destinations[i]], Mapping: mappings[i], Publication: v.definition.Publication}
-			differences := slices.DeleteFunc(comparison.Differences(), func(d drift.TableDifference) bool { return meant(v.definition, d) })
-			judged := drift.Judge(differences, drift.PolicyOf(v.config, v.definition, table))
-			judged.Table, judged.Destination = table, destinations[i]
-			out = append(out, TableReport{
-				Mirror: v.definition.Name, Shard: server.Shard, Judgement: judged,
-				SourceFingerprint: fingerprint(described[table]), DestinationFingerprint: fingerprint(there[destinations[i]]),
-			})
-		}
-	}
-	return out, nil
-}
-
-// source describes the tables to look at on the source's first shard: its
-// schema counts.
-func (v *validation) source(ctx context.Context, named []string) ([]catalog.Name, map[catalog.Name]*catalog.TableDescription, error) {
-	server := v.pair.source[0]
-	conn, err := connect.Open(ctx, server, "validate")
-	if err != nil {
-		return nil, nil, err
-	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	publication, ok, err := catalog.ReadPublication(ctx, conn, v.definition.Publication)
+	publication, ok, err := catalog.ReadPublication(ctx, conn, s.definition.Publication)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if !ok {
-		return nil, nil, pgerror.New(pgerror.UndefinedObject, "publication %q does not exist on %s", v.definition.Publication, connect.Place(server)).
+		return nil, pgerror.New(pgerror.UndefinedObject, "publication %q does not exist on %s", s.definition.Publication, connect.Place(server)).
 			WithHint("CREATE PUBLICATION there, or ALTER MIRROR to another")
 	}
 	all := make([]catalog.Name, len(publication.Tables))
 	for i, t := range publication.Tables {
 		all[i] = t.Table
 	}
-	names, err := namedAmong(v.definition.Name, all, named)
-	if err != nil {
-		return nil, nil, err
-	}
-	described, err := catalog.DescribeTables(ctx, conn, names)
-	if err != nil {
-		return nil, nil, fmt.Errorf("describe the tables of %s: %w", connect.Place(server), err)
-	}
-	return names, described, nil
+	return namedAmong(s.definition.Name, all, named)
 }
 
 func describe(ctx context.Context, server config.Server, names []catalog.Name) (map[catalog.Name]*catalog.TableDescription, error) {

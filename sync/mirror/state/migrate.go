@@ -190,7 +190,47 @@ ALTER TABLE pgdrover.streams ADD COLUMN timeline integer NOT NULL DEFAULT 0;
 `, `
 ALTER TABLE pgdrover.tables ADD COLUMN resync text NOT NULL DEFAULT '', ADD COLUMN live_lsn pg_lsn, ADD COLUMN step text NOT NULL DEFAULT '',
     ADD COLUMN step_done float8, ADD COLUMN step_at timestamptz;
-` + resync.ForeignKeysTable}
+` + resync.ForeignKeysTable, `
+CREATE TABLE pgdrover.drift (
+    mirror_id   integer NOT NULL REFERENCES pgdrover.mirrors ON DELETE CASCADE,
+    schema_name text NOT NULL,
+    table_name  text NOT NULL,
+    verdict     text NOT NULL,
+    reason      text NOT NULL DEFAULT '',
+    judgements  jsonb,
+    before      jsonb,
+    stopped     boolean NOT NULL DEFAULT false,
+    lsn         pg_lsn,
+    after       jsonb,
+    since       timestamptz NOT NULL,
+    checked_at  timestamptz NOT NULL,
+    PRIMARY KEY (mirror_id, schema_name, table_name)
+);
+CREATE TABLE pgdrover.allowances (
+    mirror_id   integer NOT NULL REFERENCES pgdrover.mirrors ON DELETE CASCADE,
+    schema_name text NOT NULL,
+    table_name  text NOT NULL,
+    option      text NOT NULL,
+    columns     text NOT NULL DEFAULT '',
+    since       timestamptz NOT NULL,
+    until       timestamptz,
+    rows        bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (mirror_id, schema_name, table_name, option)
+);
+CREATE TABLE pgdrover.drift_commands (
+    command_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    mirror_id  integer NOT NULL REFERENCES pgdrover.mirrors ON DELETE CASCADE,
+    verb       text NOT NULL,
+    schemas    text[] NOT NULL,
+    names      text[] NOT NULL,
+    force      boolean NOT NULL,
+    asked_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    task_id    bigint NOT NULL DEFAULT 0,
+    ended      boolean NOT NULL DEFAULT false,
+    result     jsonb,
+    error      jsonb
+);
+`}
 
 // Install creates the schema pgdrover in the database behind conn, or brings an
 // older one up to date. It may be called at any time, by several processes.

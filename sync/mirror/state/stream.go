@@ -148,7 +148,7 @@ func Forget(ctx context.Context, conn *pgx.Conn, name string) error {
 			return nil
 		}
 		// What SETUP SCHEMA or somebody else has put into the schema keeps it.
-		if _, err := tx.Exec(ctx, `DROP TABLE pgdrover.foreign_keys, pgdrover.source_schema, pgdrover.events, pgdrover.carried, pgdrover.copied, pgdrover.progress, pgdrover.tables, pgdrover.streams, pgdrover.statements, pgdrover.subtasks, pgdrover.tasks, pgdrover.mirrors, pgdrover.version;
+		if _, err := tx.Exec(ctx, `DROP TABLE pgdrover.drift, pgdrover.allowances, pgdrover.drift_commands, pgdrover.foreign_keys, pgdrover.source_schema, pgdrover.events, pgdrover.carried, pgdrover.copied, pgdrover.progress, pgdrover.tables, pgdrover.streams, pgdrover.statements, pgdrover.subtasks, pgdrover.tasks, pgdrover.mirrors, pgdrover.version;
 DO $$BEGIN
     IF NOT EXISTS (SELECT FROM pg_catalog.pg_depend WHERE refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND refobjid = 'pgdrover'::pg_catalog.regnamespace) THEN
         DROP SCHEMA pgdrover;
