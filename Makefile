@@ -17,6 +17,7 @@ TEST_TIMEOUT ?= 18m
 FUZZTIME     ?= 20s
 
 export PGDROVER_DRIVERS_DIR ?= $(CACHE)/drivers
+export PGDROVER_PROMETHEUS_DIR ?= $(CACHE)/prometheus
 
 .PHONY: help build demo test test-long lint vet fuzz bench deps test-deps pg-next drivers clean
 
@@ -68,6 +69,7 @@ deps: ## install PostgreSQL if it is missing
 test-deps: drivers
 	@scripts/prerequisites.sh test
 	@scripts/pg-next.sh
+	@scripts/prometheus.sh
 
 pg-next: ## unpack the next major version of PostgreSQL beside the installed one (root)
 	@scripts/prerequisites.sh

@@ -85,6 +85,9 @@ func (o *observer) look(ctx context.Context) {
 	mirrors, warnings, err := o.engine.Mirrors(ctx)
 	allMirrors := err == nil && len(warnings) == 0
 	whole = whole && allMirrors
+	if err == nil {
+		o.metrics.Mirrors(toldMirrors(mirrors), mirrorStates(), allMirrors)
+	}
 	seen := map[string]bool{}
 	for _, row := range mirrors {
 		seen[row.Name] = true
@@ -116,6 +119,22 @@ func (o *observer) forget(seen map[string]bool, all bool) {
 		}
 	}
 	o.known = seen
+}
+
+func toldMirrors(rows []mirror.MirrorRow) []metrics.Mirror {
+	out := make([]metrics.Mirror, len(rows))
+	for i, row := range rows {
+		out[i] = metrics.Mirror{Name: row.Name, State: string(row.Wanted), Attended: row.Attended}
+	}
+	return out
+}
+
+func mirrorStates() []string {
+	var out []string
+	for _, state := range mirror.MirrorStates() {
+		out = append(out, string(state))
+	}
+	return out
 }
 
 func told(slots []mirror.SlotRow) []metrics.Slot {

@@ -33,7 +33,7 @@ func (f *found) Slots(context.Context) ([]mirror.SlotRow, []*pgerror.Error, erro
 func (f *found) Mirrors(context.Context) ([]mirror.MirrorRow, []*pgerror.Error, error) {
 	var rows []mirror.MirrorRow
 	for _, name := range f.mirrors {
-		rows = append(rows, mirror.MirrorRow{Name: name})
+		rows = append(rows, mirror.MirrorRow{Name: name, Wanted: mirror.MirrorRunning, Attended: name == "a"})
 	}
 	return rows, f.warnings, nil
 }
@@ -114,13 +114,17 @@ func TestLook(t *testing.T) {
 		`pgdrover_tables{mirror="a",shard="1",state="copying"} 1`:                                   true,
 		`pgdrover_tables{mirror="b",shard="0",state="pending"} 1`:                                   true,
 		`pgdrover_look_failures_total 1`:                                                            false,
+		`pgdrover_mirror_state{mirror="a",state="running"} 1`:                                       true,
+		`pgdrover_mirror_state{mirror="b",state="failed"} 0`:                                        true,
+		`pgdrover_mirror_attended{mirror="a"} 1`:                                                    true,
+		`pgdrover_mirror_attended{mirror="b"} 0`:                                                    true,
 	})
 	// A database that cannot be asked: its mirror is not forgotten.
 	f.mirrors, f.slots, f.warnings = []string{"a"}, nil, []*pgerror.Error{pgerror.New("08001", "refused")}
 	o.look(t.Context())
 	expect("half", map[string]bool{
 		`pgdrover_tables{mirror="b",shard="0",state="pending"} 1`: true, `pgdrover_look_failures_total 1`: true,
-		`pgdrover_slots_orphaned{database="prod"} 2`: false,
+		`pgdrover_slots_orphaned{database="prod"} 2`: false, `pgdrover_mirror_attended{mirror="b"} 0`: true,
 	})
 	// It answers again, and the mirror is gone; the other's tables do not answer.
 	f.warnings = nil
@@ -128,7 +132,7 @@ func TestLook(t *testing.T) {
 	o.look(t.Context())
 	expect("at last", map[string]bool{
 		`pgdrover_tables{mirror="b",shard="0",state="pending"} 1`: false, `pgdrover_tables{mirror="a",shard="1",state="copying"} 1`: true,
-		`pgdrover_look_failures_total 2`: true,
+		`pgdrover_look_failures_total 2`: true, `pgdrover_mirror_attended{mirror="b"} 0`: false, `pgdrover_mirror_attended{mirror="a"} 1`: true,
 	})
 }
 

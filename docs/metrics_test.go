@@ -15,7 +15,7 @@ func TestMetricsPage(t *testing.T) {
 		"where the client asks for it, else in Prometheus's text format. Nobody is asked for a password; bind it where only the monitoring can reach it.\n" +
 		"`data-sync` and `schema-sync` serve none: their slots and tables are seen by a running pgdrover with the same configuration.\n\n" +
 		"Names have `general.openmetrics_namespace`, without one `" + metrics.DefaultNamespace + "`, and an underscore before them. Label `shard` is the source's shard.\n" +
-		"`slot_*`, `slots_orphaned` and `tables` are looked up every 15 seconds; `schema_status` and `schema_tables_blocked` are those of the newest comparison of the mirror's task. `pool_*` are read from the pools at each scrape. The metrics `go_*` and `process_*` of the Go runtime and of the process are there too.\n\n")
+		"`slot_*`, `slots_orphaned`, `mirror_*` and `tables` are looked up every 15 seconds; `schema_status` and `schema_tables_blocked` are those of the newest comparison of the mirror's task. `pool_*` are read from the pools at each scrape. The metrics `go_*` and `process_*` of the Go runtime and of the process are there too.\n\n")
 	head(&out, "metric", "type", "labels", "meaning")
 	for _, m := range metrics.Describe() {
 		row(&out, code(m.Name), m.Type, code(strings.Join(m.Labels, ", ")), cell(m.Help))
@@ -39,6 +39,8 @@ var alertNames = regexp.MustCompile(metrics.DefaultNamespace + `_([a-z_]+)`)
 // alerts are expressions that operators start from.
 const alerts = `
 ## What to watch
+
+[Observability](../observability.md) has alert rules, what to do about each, and a dashboard. What they are made of, in short:
 
 | expression | meaning |
 |---|---|

@@ -16,6 +16,8 @@ type board struct {
 
 	mu     sync.Mutex
 	slots  []Slot
+	mirror map[string]Mirror          // by name
+	states []string                   // that a mirror can have
 	tables map[shardOf]map[string]int // by state
 	schema map[string][]SchemaStatus  // by mirror
 }
@@ -26,7 +28,7 @@ type shardOf struct {
 }
 
 func newBoard(namespace string) *board {
-	b := &board{descriptions: map[*definition]*prometheus.Desc{}, tables: map[shardOf]map[string]int{}, schema: map[string][]SchemaStatus{}}
+	b := &board{descriptions: map[*definition]*prometheus.Desc{}, tables: map[shardOf]map[string]int{}, mirror: map[string]Mirror{}, schema: map[string][]SchemaStatus{}}
 	for _, d := range definitions {
 		if d.looked {
 			b.descriptions[d] = prometheus.NewDesc(prometheus.BuildFQName(namespace, "", d.name), d.help, d.labels, nil)
@@ -53,6 +55,25 @@ func (m *Metrics) Schema(mirror string, tables []SchemaStatus) {
 	m.board.mu.Lock()
 	defer m.board.mu.Unlock()
 	m.board.schema[mirror] = slices.Clone(tables)
+}
+
+// Mirrors tells what mirrors are to do, of the states that there are. If that is
+// all of them, the others are gone; else they are as they were.
+func (m *Metrics) Mirrors(mirrors []Mirror, states []string, all bool) {
+	if m == nil {
+		return
+	}
+	m.board.mu.Lock()
+	defer m.board.mu.Unlock()
+	m.board.states = states
+	next := map[string]Mirror{}
+	if !all {
+		maps.Copy(next, m.board.mirror)
+	}
+	for _, row := range mirrors {
+		next[row.Name] = row
+	}
+	m.board.mirror = next
 }
 
 // Slots replaces what is known of slots: those that are gone have no metrics.
@@ -82,6 +103,8 @@ func (b *board) drop(mirror string) {
 	defer b.mu.Unlock()
 	maps.DeleteFunc(b.tables, func(at shardOf, _ map[string]int) bool { return at.mirror == mirror })
 	delete(b.schema, mirror)
+	b.mirror = maps.Clone(b.mirror)
+	delete(b.mirror, mirror)
 	b.slots = slices.DeleteFunc(slices.Clone(b.slots), func(s Slot) bool { return s.Mirror == mirror && mirror != "" })
 }
 
@@ -95,10 +118,16 @@ func (b *board) Describe(out chan<- *prometheus.Desc) {
 // Collect is prometheus.Collector's.
 func (b *board) Collect(out chan<- prometheus.Metric) {
 	b.mu.Lock()
-	slots, found, compared := b.slots, maps.Clone(b.tables), maps.Clone(b.schema)
+	slots, found, compared, mirrors, states := b.slots, maps.Clone(b.tables), maps.Clone(b.schema), b.mirror, b.states
 	b.mu.Unlock()
 	send := func(d *definition, v float64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(b.descriptions[d], prometheus.GaugeValue, v, text(labels)...)
+	}
+	for name, mirror := range mirrors {
+		for _, state := range states {
+			send(mirrorState, truth(state == mirror.State), name, state)
+		}
+		send(mirrorAttended, truth(mirror.Attended), name)
 	}
 	for at, states := range found {
 		for state, n := range states {

@@ -65,6 +65,13 @@ type Group struct {
 	Lag                                   time.Duration // from the source's commit of its newest transaction; negative: not known
 }
 
+// Mirror is a mirror as a look at where it is kept has found it.
+type Mirror struct {
+	Name     string
+	State    string // what it is to do
+	Attended bool   // a task works on it
+}
+
 // SchemaLevel is how a table's structure compares with its source's.
 type SchemaLevel int
 

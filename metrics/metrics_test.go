@@ -104,6 +104,7 @@ func TestEverySample(t *testing.T) {
 	m := New("", "1.2.3")
 	tellAll(m, "a_to_b")
 	m.Slots(someSlots("a_to_b"))
+	m.Mirrors([]Mirror{{Name: "a_to_b", State: "running", Attended: true}}, []string{"running", "failed"}, true)
 	m.LookFailure()
 	text, _ := scrape(t, m, "")
 	var samples []string
@@ -144,6 +145,9 @@ pgdrover_slot_retained_bytes{database="prod",mirror="a_to_b",shard="0",slot="pgd
 pgdrover_slot_safe_wal_bytes{database="prod",mirror="a_to_b",shard="0",slot="pgdrover_a"} 1.073741824e+09
 pgdrover_slots_orphaned{database="prod"} 1
 pgdrover_look_failures_total 1
+pgdrover_mirror_attended{mirror="a_to_b"} 1
+pgdrover_mirror_state{mirror="a_to_b",state="failed"} 0
+pgdrover_mirror_state{mirror="a_to_b",state="running"} 1
 pgdrover_schema_detect_seconds_count{mirror="a_to_b"} 1
 pgdrover_schema_detect_seconds_sum{mirror="a_to_b"} 40
 pgdrover_schema_mismatches_total{kind="unsafe_cast",mirror="a_to_b"} 1
@@ -176,6 +180,7 @@ func TestDescribe(t *testing.T) {
 	m := New("proxy", "1")
 	tellAll(m, "m")
 	m.Slots(someSlots("m"))
+	m.Mirrors([]Mirror{{Name: "m", State: "running"}}, []string{"running"}, true)
 	m.LookFailure()
 	m.Pools(somePools)
 	m.ClientLogin()
@@ -227,6 +232,7 @@ func TestNil(t *testing.T) {
 	Discard.StreamEnd("m", 0)
 	Discard.DropMirror("m")
 	(*Metrics)(nil).Slots(someSlots("m"))
+	(*Metrics)(nil).Mirrors([]Mirror{{Name: "m"}}, nil, true)
 	(*Metrics)(nil).LookFailure()
 }
 

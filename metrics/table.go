@@ -42,6 +42,7 @@ var definitions = append([]*definition{
 	streamBytes, streamTransactions, streamSpilled, streamQueue, streamReconnects,
 	applyTransactions, applyRows, applyGroups, applyGroupSeconds, applyLagSeconds, applyRetries, tableStops,
 	schemaStatus, schemaBlocked, schemaMismatches, schemaRowsAffected, schemaValidations, schemaDetect,
+	mirrorState, mirrorAttended,
 	lagBytes, lagTime,
 	slotRetained, slotSafe, slotActive, slotLost, slotOrphans,
 	lookFailures, tasksRunning, tasksEnded, errorsSeen, buildInfo,
@@ -87,6 +88,11 @@ var (
 		help: "Comparisons of a mirror's tables: ok, warn, drift if one of them must not go on, or failed if they could not be made."}
 	schemaDetect = &definition{name: "schema_detect_seconds", kind: histogram, labels: []string{"mirror"}, buckets: detectSeconds,
 		help: "How old, at most, a difference that stops a table was when it was found: the time since the comparison that did not have it."}
+
+	mirrorState = &definition{name: "mirror_state", kind: gauge, looked: true, labels: []string{"mirror", "state"},
+		help: "1 for what a mirror is to do: created, running, paused or failed; 0 for the others."}
+	mirrorAttended = &definition{name: "mirror_attended", kind: gauge, looked: true, labels: []string{"mirror"},
+		help: "1 while a task works on the mirror, of whatever process."}
 
 	lagBytes = &definition{name: "lag_bytes", kind: gauge, labels: perShard,
 		help: "WAL of the source that is not applied on every destination shard; absent while nothing streams."}

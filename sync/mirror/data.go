@@ -75,6 +75,7 @@ type MirrorRow struct {
 	Publication string
 	State       string // of its newest task: "replicating", "copying rows", "stopped", ...
 	Wanted      MirrorState
+	Attended    bool   // a task works on it
 	Task        TaskID // its newest task, 0 if none
 	Tables      int64
 	Streaming   int64         // tables in the state streaming

@@ -60,6 +60,7 @@ func (m *Manager) mirrorRows(ctx context.Context, conn *pgx.Conn) ([]MirrorRow, 
 				t := m.fromRow(&tasks[k])
 				row.Task, row.State, row.Error = t.ID, string(t.State), t.Error
 				runs = !t.State.Ended()
+				row.Attended = runs
 				if t.State == Running && t.Inner != "" {
 					row.State = t.Inner
 				}
