@@ -9,6 +9,7 @@ import (
 
 	"github.com/pgdrover/pgdrover/config"
 	"github.com/pgdrover/pgdrover/pgerror"
+	"github.com/pgdrover/pgdrover/proxy/auth"
 	"github.com/pgdrover/pgdrover/proxy/dial"
 )
 
@@ -162,11 +163,23 @@ func (t *target) connect(ctx context.Context) (*dial.Connection, uint64, error) 
 			return nil, 0, errNotWanted
 		}
 		conn, err := p.pools.dial(ctx, t, options, timeout)
+		if err != nil && t.outdated(options.Credentials) {
+			pause = 0
+			continue
+		}
 		if err == nil || attempt >= attempts || isRefusal(err) {
 			return conn, generation, err
 		}
 		pause = delay
 	}
+}
+
+// outdated tells whether a client has shown other credentials meanwhile: those
+// that were tried may be of a password that was changed.
+func (t *target) outdated(tried auth.Credentials) bool {
+	t.pool.mu.Lock()
+	defer t.pool.mu.Unlock()
+	return !tried.Equal(t.credentials())
 }
 
 // isRefusal tells whether a server has answered, and will not answer otherwise
