@@ -49,6 +49,7 @@ type Options struct {
 	SourceShard  int
 	Destinations []config.Server // by shard
 	Tables       Tables
+	Steps        Steps // nil for none
 
 	GroupRows  int   // changes of one group or chunk at most; 10,000
 	GroupBytes int64 // bytes of their tuples at most, unless a single row has more; 8 MiB
@@ -87,6 +88,8 @@ type Applier struct {
 	asking   atomic.Int32 // callers of At
 	confirms confirms
 	running  sync.Mutex
+
+	met map[*stream.Relation]bool // relations that Steps knows; the dispatcher's
 
 	exactOnly bool // for tests: nothing is folded
 
@@ -141,6 +144,7 @@ func (a *Applier) Run(ctx context.Context, source Source) error {
 		return errors.New("there is no destination to apply to")
 	}
 	a.confirms.begin(source, len(a.stats))
+	a.met = map[*stream.Relation]bool{}
 	a.workers = nil
 	for shard := range a.stats {
 		a.workers = append(a.workers, newWorker(a, shard))

@@ -27,6 +27,16 @@ func (w *worker) connectAtLast(ctx context.Context) error {
 	return nil
 }
 
+// renew makes a new session behind a step, which has moved the position and
+// may have changed what statements were prepared for.
+func (w *worker) renew(ctx context.Context) error {
+	if err := w.drain(ctx); err != nil {
+		return err
+	}
+	w.dropSession()
+	return w.connectAtLast(ctx)
+}
+
 // reconnect waits for the destination after a failure and makes a new session,
 // whose position tells which groups are committed. It gives up when Run is told
 // to end (errStopped), after RetryMaxAttempts, and for what waiting cannot cure.

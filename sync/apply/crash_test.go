@@ -154,7 +154,7 @@ func TestDestinationKilled(t *testing.T) {
 					ended = true
 				default:
 				}
-				return ended || a.Stats()[0].AppliedLSN >= o.clock.lsn+50, nil
+				return ended || a.Stats()[0].AppliedLSN >= behind(o.clock.lsn), nil
 			})
 			if !ended {
 				if loses == nil || !loses() {
@@ -188,7 +188,7 @@ func TestDestinationKilled(t *testing.T) {
 			if err != nil || !ok && confirmed > 0 || lsn < confirmed {
 				t.Fatalf("after the crash the position is %s (%t, %v), but %s was confirmed", lsn, ok, err, confirmed)
 			}
-			return lsn < o.clock.lsn+50
+			return lsn < behind(o.clock.lsn)
 		})
 		applied(nil)
 	}
@@ -231,7 +231,7 @@ func TestZombie(t *testing.T) {
 	if _, err := conn.PgConn().Exec(t.Context(), fmt.Sprintf("INSERT INTO log VALUES (5); UPDATE pgdrover.progress SET lsn = '%s'; COMMIT", txs[5].EndLSN)).ReadAll(); err != nil {
 		t.Fatal(err)
 	}
-	r.reaches(o.clock.lsn + 50)
+	r.reaches(behind(o.clock.lsn))
 	r.stop()
 	o.wantRows("SELECT count(*), count(DISTINCT n) FROM log", "10|10")
 }
@@ -258,7 +258,7 @@ func TestServerErrorsAreWaitedFor(t *testing.T) {
 	if _, err := lock.PgConn().Exec(t.Context(), "ROLLBACK").ReadAll(); err != nil {
 		t.Fatal(err)
 	}
-	r.reaches(o.clock.lsn + 50)
+	r.reaches(behind(o.clock.lsn))
 	r.stop()
 	o.wantLedger(20)
 }

@@ -83,8 +83,22 @@ func (a *Applier) next(ctx context.Context, source Source, at *stream.LSN) (*str
 	}
 }
 
-// put routes one transaction and waits while a queue is full.
+// put brings one transaction to the workers, with what is to be done between its
+// changes.
 func (a *Applier) put(ctx context.Context, tx *stream.Transaction) error {
+	parts, err := a.divide(ctx, tx)
+	if err != nil {
+		tx.Release()
+		return err
+	}
+	if parts == nil {
+		return a.putWhole(ctx, tx)
+	}
+	return a.putParts(ctx, tx, parts)
+}
+
+// putWhole routes one transaction and waits while a queue is full.
+func (a *Applier) putWhole(ctx context.Context, tx *stream.Transaction) error {
 	it := &item{tx: tx}
 	it.holders.Store(int32(len(a.workers)))
 	it.targets = &resolution{resolver: a.resolver, shards: len(a.workers), finalLSN: tx.FinalLSN}

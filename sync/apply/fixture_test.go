@@ -313,7 +313,7 @@ type clock struct{ lsn stream.LSN }
 
 func (c *clock) tx(changes ...stream.Change) *stream.Transaction {
 	c.lsn += 100
-	tx := &stream.Transaction{XID: uint32(c.lsn), FinalLSN: c.lsn, EndLSN: c.lsn + 50, CommitTime: time.Now(), Changes: changes, Rows: int64(len(changes))}
+	tx := &stream.Transaction{XID: uint32(c.lsn), FinalLSN: c.lsn, EndLSN: behind(c.lsn), CommitTime: time.Now(), Changes: changes, Rows: int64(len(changes))}
 	for _, ch := range changes {
 		tx.Bytes += int64(len(ch.Old) + len(ch.New))
 	}
@@ -322,7 +322,7 @@ func (c *clock) tx(changes ...stream.Change) *stream.Transaction {
 
 func (c *clock) mark() *stream.Transaction {
 	c.lsn += 100
-	return &stream.Transaction{EndLSN: c.lsn}
+	return &stream.Transaction{EndLSN: (c.lsn + 7) &^ 7}
 }
 
 // spooled is a transaction that is not in memory: its changes are made anew for
@@ -435,3 +435,6 @@ func (w testWriter) Write(b []byte) (int, error) {
 	w.t.Logf("%s", b)
 	return len(b), nil
 }
+
+// behind is where a transaction of the clock ends: records end at multiples of 8.
+func behind(final stream.LSN) stream.LSN { return (final + 57) &^ 7 }

@@ -15,12 +15,39 @@ type confirms struct {
 	source    Source
 	safe      []stream.LSN // by shard
 	confirmed stream.LSN
+	divided   []span // transactions that are applied in parts
 }
+
+// span is from where the commit record of a transaction begins to its end.
+type span struct{ final, end stream.LSN }
 
 func (c *confirms) begin(source Source, shards int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.source, c.safe, c.confirmed = source, make([]stream.LSN, shards), 0
+	c.source, c.safe, c.confirmed, c.divided = source, make([]stream.LSN, shards), 0, nil
+}
+
+// divide notes a transaction that is applied in parts: between them the slot
+// has to keep it whole.
+func (c *confirms) divide(final, end stream.LSN) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.divided = append(c.divided, span{final, end})
+}
+
+// whole gives the position up to which whole transactions are safe, 0 if that is
+// not known.
+func (c *confirms) whole(lsn stream.LSN) stream.LSN {
+	for len(c.divided) > 0 && c.divided[0].end <= lsn {
+		c.divided = c.divided[1:]
+	}
+	if len(c.divided) > 0 && c.divided[0].final < lsn {
+		return c.divided[0].final
+	}
+	if Between(lsn) {
+		return 0 // of an earlier Run; the transaction comes again
+	}
+	return lsn
 }
 
 func (c *confirms) report(shard int, lsn stream.LSN) {
@@ -31,7 +58,7 @@ func (c *confirms) report(shard int, lsn stream.LSN) {
 	for _, s := range c.safe {
 		least = min(least, s)
 	}
-	if least > c.confirmed {
+	if least = c.whole(least); least > c.confirmed {
 		c.confirmed = least
 		c.source.Confirm(least)
 	}
@@ -81,6 +108,7 @@ func (w *worker) recordNow(ctx context.Context, g *group) error {
 	w.exec.stop()
 	w.exec = nil
 	for g.end > w.committed || g.sync && !g.committed {
+		g.end = max(g.end, w.committed) // a step may have moved it
 		err := w.runGroup(ctx, g)
 		if err != nil && !errors.Is(err, errRestart) {
 			return err

@@ -12,6 +12,7 @@ import (
 type item struct {
 	tx      *stream.Transaction
 	barrier *barrier
+	renew   bool // a step was done: the session is made anew
 	targets *resolution
 	parts   [][]*stream.Change // by shard, of a transaction in memory; nil if every shard has all of it
 	holders atomic.Int32       // workers that have not released it
@@ -21,8 +22,11 @@ type item struct {
 // release gives the transaction's memory back when the last worker is done. A
 // barrier that is released has not been reached.
 func (i *item) release() {
-	if i.barrier != nil {
+	switch {
+	case i.barrier != nil:
 		i.barrier.arrive(errEnded)
+		return
+	case i.renew:
 		return
 	}
 	if i.holders.Add(-1) == 0 {
@@ -161,5 +165,16 @@ func (q *queue) close() {
 	signal(q.space)
 	for _, i := range items {
 		i.release()
+	}
+}
+
+// newCountdown gives a function that calls done with its n-th call.
+func newCountdown(n int, done func()) func() {
+	var left atomic.Int32
+	left.Store(int32(n))
+	return func() {
+		if left.Add(-1) == 0 {
+			done()
+		}
 	}
 }

@@ -187,7 +187,7 @@ func TestShardsAtDifferentPositions(t *testing.T) {
 		s.db = s.dbs[i]
 		s.wantRows("SELECT count(*), min(n) FROM log", want)
 	}
-	if got := s.source.lastConfirmed(); got != s.clock.lsn+50 {
+	if got := s.source.lastConfirmed(); got != behind(s.clock.lsn) {
 		t.Errorf("%s is confirmed", got)
 	}
 }
@@ -201,8 +201,8 @@ func TestSlowestShardDecides(t *testing.T) {
 	a := apply.New(s.opts)
 	r := start(t, a, s.source)
 	s.source.add(s.clock.tx(ins(s.rel["all"], num(1), null)))
-	r.reaches(s.clock.lsn + 50)
-	first := s.clock.lsn + 50
+	r.reaches(behind(s.clock.lsn))
+	first := behind(s.clock.lsn)
 	p.Refuse()
 	p.Cut()
 	s.source.add(s.clock.tx(ins(s.rel["all"], num(2), null)))
@@ -216,12 +216,12 @@ func TestSlowestShardDecides(t *testing.T) {
 	if err := p.Accept(); err != nil {
 		t.Fatal(err)
 	}
-	r.reaches(s.clock.lsn + 50)
+	r.reaches(behind(s.clock.lsn))
 	r.stop()
 	if got := s.where("all", "true"); got != "2 2 2" {
 		t.Errorf("rows: %s", got)
 	}
-	if got := s.source.lastConfirmed(); got != s.clock.lsn+50 {
+	if got := s.source.lastConfirmed(); got != behind(s.clock.lsn) {
 		t.Errorf("%s is confirmed", got)
 	}
 }

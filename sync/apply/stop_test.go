@@ -152,12 +152,12 @@ func TestResyncedTableGoesOn(t *testing.T) {
 	a := apply.New(o.opts)
 	run := start(t, a, o.source)
 	o.source.add(o.clock.tx(ins(r, num(1))), o.clock.tx(del(r, num(7))), o.clock.tx(ins(r, num(2))))
-	run.reaches(o.clock.lsn + 50)
+	run.reaches(behind(o.clock.lsn))
 	o.wantRows("TABLE t", "1")
 	// A copy made behind the third transaction joins.
 	err := a.At(t.Context(), func(pos stream.LSN) error {
-		if pos != o.clock.lsn+50 {
-			t.Errorf("the point is %s, want %s", pos, o.clock.lsn+50)
+		if pos != behind(o.clock.lsn) {
+			t.Errorf("the point is %s, want %s", pos, behind(o.clock.lsn))
 		}
 		o.db.Exec(t, "INSERT INTO t VALUES (2)")
 		find := o.tables.find
@@ -178,7 +178,7 @@ func TestResyncedTableGoesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.source.add(o.clock.tx(ins(r, num(3))))
-	run.reaches(o.clock.lsn + 50)
+	run.reaches(behind(o.clock.lsn))
 	run.stop()
 	o.wantRows("TABLE t ORDER BY 1", "1", "2", "3")
 }

@@ -179,6 +179,8 @@ func (w *worker) take(ctx context.Context, it *item) error {
 		}
 		it.barrier.arrive(err)
 		return err
+	case it.renew:
+		return w.renew(ctx)
 	case it.tx.Mark(), it.tx.FinalLSN < w.committed, it.rows(w.shard) == 0:
 		w.at = max(w.at, it.tx.EndLSN)
 		it.release()

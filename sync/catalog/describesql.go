@@ -9,7 +9,7 @@ import "strings"
 //
 // It may be run as it is ("$1"), as a scalar subquery, or inside a function in
 // PL/pgSQL, which keeps its plan (one in SQL would plan it at every call). The
-// function has to set search_path to ” and should set jit to off: the texts
+// function has to set search_path to pg_catalog, pg_temp and should set jit to off: the texts
 // the server makes depend on the former. The query reads catalogs only; of the
 // relation it takes at most ACCESS SHARE (pg_get_expr, pg_get_ruledef).
 func DescriptionSQL(versionNum int, relation string) string {

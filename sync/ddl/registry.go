@@ -31,6 +31,21 @@ func NewRegistry(publications []string) *Registry {
 	}
 }
 
+// Clone gives a Registry of its own that knows the same.
+func (r *Registry) Clone() *Registry {
+	return &Registry{
+		publications: r.publications, tables: maps.Clone(r.tables), names: maps.Clone(r.names), definitions: maps.Clone(r.definitions),
+		types: maps.Clone(r.types), typesKnown: r.typesKnown, shapes: maps.Clone(r.shapes), rewrites: maps.Clone(r.rewrites),
+	}
+}
+
+// Types gives the types that are recorded, by OID. The map is the Registry's.
+func (r *Registry) Types() map[uint32]*catalog.TypeDescription { return r.types }
+
+// Publications gives the publications that are recorded, by OID. The map is the
+// Registry's.
+func (r *Registry) Publications() map[uint32]*Publication { return r.definitions }
+
 // Record notes a table as it is where the Registry begins, if one of the
 // publications publishes it.
 func (r *Registry) Record(d *catalog.TableDescription) {
@@ -54,6 +69,7 @@ func (r *Registry) set(d *catalog.TableDescription) {
 		delete(r.names, before.Table)
 	}
 	r.tables[d.OID], r.names[d.Table] = d, d.OID
+	delete(r.shapes, d.OID) // a poll's; it sets it anew
 }
 
 // RecordPublication notes a publication as it is where the Registry begins.

@@ -3,6 +3,7 @@ package stream
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"github.com/pgdrover/pgdrover/pgerror"
@@ -28,9 +29,10 @@ type assembler struct {
 	spilled    int64 // bytes written to files, ever
 	finished   int64 // transactions, ever
 	stash      []Transaction
-	held       int64 // memory of all unfinished transactions
-	open       bool  // between Begin and Commit
-	final      LSN   // of the Begin message
+	touched    []*Relation // Relations of the last transaction
+	held       int64       // memory of all unfinished transactions
+	open       bool        // between Begin and Commit
+	final      LSN         // of the Begin message
 	commitTime time.Time
 	plain      unfinished             // between Begin and Commit; its slab stays for the next one
 	streams    map[uint32]*unfinished // in progress, by xid
@@ -188,7 +190,7 @@ func (a *assembler) note(event LogicalEvent) error {
 	}
 	event.Content = bytes.Clone(event.Content)
 	t := a.blank()
-	t.EndLSN, t.CommitTime, t.Received = max(event.LSN, a.mark.lsn), a.mark.time, a.received
+	t.EndLSN, t.CommitTime, t.Received, t.Messages = max(event.LSN, a.mark.lsn), a.mark.time, a.received, 1
 	t.Changes = []Change{{Kind: Message, Logical: &event}}
 	t.Bytes = int64(len(event.Prefix) + len(event.Content))
 	t.queued = transactionOverhead + changeOverhead + t.Bytes
@@ -209,6 +211,7 @@ func (a *assembler) begin(body []byte) error {
 	a.open, a.final, a.commitTime = true, final, at
 	u := &a.plain
 	u.xid, u.rows, u.bytes, u.held, u.lacking = xid, 0, 0, 0, false
+	u.touched, u.last, u.touchedSet, u.messages = u.touched[:0], nil, nil, 0
 	u.start = u.memory.slab.used
 	u.memory.first, u.memory.blocks = a.block, 1
 	a.block.retain()
@@ -260,7 +263,12 @@ func (a *assembler) blank() *Transaction {
 func (a *assembler) transaction(u *unfinished, final, end LSN, at time.Time) *Transaction {
 	t := a.blank()
 	t.XID, t.FinalLSN, t.EndLSN, t.CommitTime = u.xid, final, end, at
-	t.Rows, t.Bytes, t.Received, t.Lacking = u.rows, u.bytes, a.received, u.lacking
+	t.Rows, t.Bytes, t.Received, t.Lacking, t.Messages = u.rows, u.bytes, a.received, u.lacking, u.messages
+	// One transaction after the other changes the same tables, as a rule.
+	if !slices.Equal(u.touched, a.touched) {
+		a.touched = slices.Clone(u.touched)
+	}
+	t.Relations = a.touched
 	if u.spool != nil {
 		t.Spool = u.spool
 		t.queued = transactionOverhead + u.bytes

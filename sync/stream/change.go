@@ -80,10 +80,12 @@ type Transaction struct {
 	FinalLSN   LSN // where the commit record begins; two transactions never share it
 	EndLSN     LSN // behind the commit record
 	CommitTime time.Time
-	Changes    []Change // of a transaction that is in memory
-	Spool      Spool    // of one that is on disk, else nil
-	Rows       int64    // changes of rows
-	Bytes      int64    // size of their tuples
+	Changes    []Change    // of a transaction that is in memory
+	Spool      Spool       // of one that is on disk, else nil
+	Rows       int64       // changes of rows
+	Relations  []*Relation // those of Changes or Spool, each once, perhaps some more; shared and never changed
+	Messages   int         // changes that are a Message, perhaps some more
+	Bytes      int64       // size of their tuples
 	Received   time.Time
 	// Lacking tells that an Update may have given a row another identity and left
 	// out values of it.
@@ -109,6 +111,39 @@ func NewTransaction(t Transaction, release func()) *Transaction {
 	t.release = release
 	return &t
 }
+
+// Part gives some of the changes of t, counted from 0, as a transaction with
+// other positions. It is valid as long as t, which release may let go of.
+func (t *Transaction) Part(from, to int, final, end LSN, release func()) *Transaction {
+	p := &Transaction{
+		XID: t.XID, FinalLSN: final, EndLSN: end, CommitTime: t.CommitTime, Rows: t.Rows, Relations: t.Relations, Bytes: t.Bytes, Received: t.Received, Lacking: t.Lacking, release: release,
+	}
+	if t.Spool != nil {
+		p.Spool = &spoolPart{t.Spool, from, to}
+		return p
+	}
+	p.Changes = t.Changes[from:to:to]
+	p.Rows = int64(len(p.Changes))
+	return p
+}
+
+// spoolPart is a part of the changes of a spool, which it does not close.
+type spoolPart struct {
+	Spool
+	from, to int
+}
+
+func (s *spoolPart) Each(yield func(*Change) error) error {
+	at := -1
+	return s.Spool.Each(func(c *Change) error {
+		if at++; at < s.from || at >= s.to {
+			return nil
+		}
+		return yield(c)
+	})
+}
+
+func (s *spoolPart) Close() error { return nil }
 
 // Mark tells whether t is only a position.
 func (t *Transaction) Mark() bool { return t.XID == 0 }

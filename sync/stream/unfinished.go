@@ -1,5 +1,7 @@
 package stream
 
+import "slices"
+
 // unfinished is a transaction that has not ended: in memory, or from some
 // moment on in a file.
 type unfinished struct {
@@ -9,8 +11,12 @@ type unfinished struct {
 	spool       *spool
 	scratch     Change // the change being decoded, when it goes to the file
 	rows, bytes int64
-	held        int64 // memory it takes, 0 in a file
-	lacking     bool  // see Transaction.Lacking
+	held        int64              // memory it takes, 0 in a file
+	touched     []*Relation        // those of its changes, each once
+	last        *Relation          // of touched: that of the change before
+	touchedSet  map[*Relation]bool // of touched, where there are many
+	messages    int
+	lacking     bool // see Transaction.Lacking
 
 	// Only of transactions that are streamed while in progress. Their tuples are
 	// copied: they come in pieces, and would hold whole blocks for a few.
@@ -81,8 +87,18 @@ func (u *unfinished) add(c *Change) (size int64, err error) {
 	}
 	u.bytes += size
 	u.lacking = u.lacking || c.Kind == Update && c.Old != nil && c.New.Lacks()
-	if c.Kind != Message && c.Kind != Truncate {
+	switch {
+	case c.Kind == Message:
+		u.messages++
+	case c.Kind == Truncate:
+		for _, r := range c.Truncated.Relations {
+			u.touch(r)
+		}
+	default:
 		u.rows++
+		if c.Relation != u.last {
+			u.touch(c.Relation)
+		}
 	}
 	if u.spool != nil {
 		err = u.spool.append(c)
@@ -97,6 +113,30 @@ func (u *unfinished) add(c *Change) (size int64, err error) {
 	u.memory.slab.used++
 	return size, nil
 }
+
+// touch notes a relation. One whose changes are taken back later may stay.
+func (u *unfinished) touch(r *Relation) {
+	u.last = r
+	if len(u.touched) < touchedList {
+		if !slices.Contains(u.touched, r) {
+			u.touched = append(u.touched, r)
+		}
+		return
+	}
+	if len(u.touched) == touchedList {
+		u.touchedSet = map[*Relation]bool{}
+		for _, known := range u.touched {
+			u.touchedSet[known] = true
+		}
+	}
+	if !u.touchedSet[r] {
+		u.touchedSet[r] = true
+		u.touched = append(u.touched, r)
+	}
+}
+
+// touchedList is how many relations are looked for one by one.
+const touchedList = 32
 
 // keep copies what c points to into blocks of u's own.
 func (u *unfinished) keep(c *Change) {
