@@ -30,10 +30,10 @@ type Part struct {
 // nothing of what is behind it.
 type Step interface {
 	// Run does it on every shard whose recorded position is before to, and has
-	// Advance move that position in the same transaction. After an error that
-	// passes by itself it is called again, also by another process, if need be
-	// with some of the shards done.
-	Run(ctx context.Context, to stream.LSN) error
+	// Advance move that position in the same transaction; moved tells whether it
+	// has moved any. After an error that passes by itself it is called again, also
+	// by another process, if need be with some of the shards done.
+	Run(ctx context.Context, to stream.LSN) (moved bool, err error)
 }
 
 // Advance moves the recorded position of a source shard, which is locked until
@@ -131,7 +131,13 @@ func (a *Applier) step(ctx context.Context, s Step, to stream.LSN) error {
 	if err := <-b.done; err != nil {
 		return fmt.Errorf("wait for the shards: %w", err)
 	}
-	if err := a.persist(ctx, func(ctx context.Context) error { return s.Run(ctx, to) }); err != nil {
+	moved := false
+	err := a.persist(ctx, func(ctx context.Context) error {
+		now, err := s.Run(ctx, to)
+		moved = moved || now
+		return err
+	})
+	if err != nil || !moved {
 		return err
 	}
 	for _, w := range a.workers {

@@ -24,12 +24,12 @@ type alteration struct {
 	before  func(shard int) error // called before a shard is altered
 }
 
-func (s *alteration) Run(ctx context.Context, to stream.LSN) error {
+func (s *alteration) Run(ctx context.Context, to stream.LSN) (bool, error) {
 	s.runs++
 	for i, db := range s.dbs {
 		if s.before != nil {
 			if err := s.before(i); err != nil {
-				return err
+				return i > 0, err
 			}
 		}
 		conn := db.Connect(s.t)
@@ -42,11 +42,11 @@ func (s *alteration) Run(ctx context.Context, to stream.LSN) error {
 			return err
 		})
 		if err != nil {
-			return err
+			return false, err
 		}
 	}
 	s.applier().Forget(s.oid)
-	return nil
+	return true, nil
 }
 
 // between puts the step behind the first n changes of transactions with a message.

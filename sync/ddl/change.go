@@ -222,7 +222,7 @@ func (c *comparison) rewrite() {
 
 func (c *comparison) identity() {
 	b, a := c.before, c.after
-	if b.ReplicaIdentity != a.ReplicaIdentity || b.ReplicaIdentity == "i" && (b.IdentityIndex == "") != (a.IdentityIndex == "") {
+	if b.ReplicaIdentity != a.ReplicaIdentity || b.ReplicaIdentity == "i" && b.IdentityIndex != a.IdentityIndex {
 		c.add(Change{Kind: IdentityChanged, Object: b.ReplicaIdentity, NewName: a.ReplicaIdentity})
 	}
 }

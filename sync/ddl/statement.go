@@ -47,6 +47,8 @@ type Destination struct {
 	Excluded func(string) bool
 	// Columns are those that the destination has, nil if that is not known.
 	Columns []string
+	// HasIndexes are the names of the indexes that the table has there.
+	HasIndexes []string
 	// DropColumns has columns dropped that the source has dropped. They are
 	// kept else.
 	DropColumns bool

@@ -151,10 +151,15 @@ func (w *writer) primaryKeyAdded(c *Change) {
 func (w *writer) identityChanged(c *Change) {
 	action := map[string]string{"d": "DEFAULT", "f": "FULL", "n": "NOTHING"}[c.After.ReplicaIdentity]
 	if c.After.ReplicaIdentity == "i" {
-		if c.After.IdentityIndex == "" || !w.d.Indexes {
-			return
+		// An index that is new is built later, and the table may be published there.
+		switch {
+		case c.After.IdentityIndex != "" && slices.Contains(w.d.HasIndexes, c.After.IdentityIndex):
+			action = "USING INDEX " + dump.QuoteIdent(c.After.IdentityIndex)
+		case c.After.PrimaryKey() != nil:
+			action = "DEFAULT"
+		default:
+			action = "FULL"
 		}
-		action = "USING INDEX " + dump.QuoteIdent(c.After.IdentityIndex)
 	}
 	w.alter("for the stream back after a cutover", accessExclusive, "REPLICA IDENTITY %s", action).Optional = true
 }

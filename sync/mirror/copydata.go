@@ -55,10 +55,11 @@ type copyData struct {
 
 // sourceShard is one shard of the source: a slot, a snapshot, a stream.
 type sourceShard struct {
-	job    *copyData
-	server config.Server
-	number int
-	stream state.Stream
+	job      *copyData
+	server   config.Server
+	number   int
+	stream   state.Stream
+	recorded atomic.Bool // its schema is followed: see ddlpublication.go
 
 	mu        sync.Mutex
 	published map[catalog.Name]catalog.PublishedTable
@@ -196,6 +197,9 @@ func (j *copyData) prepare(ctx context.Context) (err error) {
 	}
 	for _, server := range j.pair.source {
 		s := &sourceShard{job: j, server: server, number: server.Shard, filters: map[catalog.Name]checkedFilter{}}
+		if err := s.findRecorded(ctx); err != nil {
+			return err
+		}
 		if err := j.persist(ctx, func() error { return s.readPublication(ctx) }); err != nil {
 			return err
 		}
@@ -341,6 +345,9 @@ func (s *sourceShard) takePublication(ctx context.Context, conn *pgx.Conn) error
 	s.mu.Lock()
 	s.published, s.viaRoot, s.roots = published, publication.ViaRoot, roots
 	s.mu.Unlock()
+	if s.recorded.Load() {
+		return errors.Join(s.lookAtPublication(ctx, published), s.checkFilters(ctx, conn, publication))
+	}
 	// What another shard is asked for would be pending here for ever.
 	names = slices.DeleteFunc(names, func(n catalog.Name) bool { return !s.carries(n) })
 	if err := s.job.tables.add(ctx, s.number, names); err != nil {

@@ -120,6 +120,9 @@ func (p *pipeline) heldFrom(ctx context.Context, key tableKey, relation *stream.
 	if isHold(row.Part) {
 		return heldFrom{out: at >= row.StoppedLSN, until: row.StoppedLSN}, nil
 	}
+	if p.follower != nil { // what the source has changed up to here is done
+		return heldFrom{}, nil
+	}
 	stopped, err := p.source.job.drift.hint(ctx, p.source, relation, at)
 	return heldFrom{out: stopped}, err
 }

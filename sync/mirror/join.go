@@ -38,8 +38,9 @@ type part struct {
 	keys     []tableKey
 	into     map[catalog.Name]catalog.Name // where the rows go that do not go to the mapping's table
 	snapshot *snapshot
-	from     stream.LSN // of the snapshot
-	at       stream.LSN // up to which its changes are applied
+	from     stream.LSN     // of the snapshot
+	at       stream.LSN     // up to which its changes are applied
+	made     []catalog.Name // tables that the destination lacked
 	// unfinished: keys and indexes are not known to be there.
 	unfinished map[catalog.Name]bool
 }
@@ -84,6 +85,9 @@ func (j *copyData) join(ctx context.Context) error {
 	absent, unfinished, err := j.undefined(ctx, parts)
 	if err == nil && len(absent) > 0 {
 		err = j.joinPhase(ctx, dump.PreData, absent)
+	}
+	for _, p := range parts {
+		p.made = absent
 	}
 	if err != nil {
 		return j.giveUp(ctx, parts, err)
@@ -167,7 +171,7 @@ func (j *copyData) giveUp(ctx context.Context, parts []*part, err error) error {
 		p.snapshot.close(ctx)
 		p.drop(ctx)
 	}
-	if ctx.Err() != nil || retryable(err) || errors.Is(err, errNotStreaming) || errors.Is(err, tablecopy.ErrSnapshotLost) {
+	if ctx.Err() != nil || retryable(err) || errors.Is(err, errNotStreaming) || errors.Is(err, tablecopy.ErrSnapshotLost) || changedMeanwhile(err) {
 		// Those whose rows are in have lost the slot with which they were to catch up.
 		return errors.Join(err, j.tables.abandonParts(context.WithoutCancel(ctx)))
 	}
@@ -234,12 +238,14 @@ func (p *part) begin(ctx context.Context) error {
 			return err
 		}
 	}
-	return j.tables.set(ctx, TableCopying, func(t *state.Table) {
-		t.Part = p.name
-		if t.Resync != "" {
-			t.Step, t.StepDone, t.StepAt = stepCopy, nil, timeNow()
-		}
-	}, p.keys...)
+	return p.inForm(ctx, func() error {
+		return j.tables.set(ctx, TableCopying, func(t *state.Table) {
+			t.Part = p.name
+			if t.Resync != "" {
+				t.Step, t.StepDone, t.StepAt = stepCopy, nil, timeNow()
+			}
+		}, p.keys...)
+	})
 }
 
 // catchUp applies the part's changes until the mirror's own stream can take the

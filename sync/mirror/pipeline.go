@@ -34,6 +34,9 @@ type pipeline struct {
 	held   bool                              // it lets a table go on that was stopped: see driftWatch.hold
 	binary bool
 
+	follows  bool            // it follows schema changes: it is the shard's own stream
+	follower *schemaFollower // nil where they cannot be followed
+
 	reader  *stream.Reader
 	applier *apply.Applier
 
@@ -55,9 +58,14 @@ func (p *pipeline) start(ctx context.Context) error {
 	if err := p.chooseFormat(ctx); err != nil {
 		return err
 	}
+	if p.follows {
+		if p.follower, err = p.source.openFollower(ctx, start); err != nil {
+			return err
+		}
+	}
 	settings := p.source.job.config.DataSync
 	p.reader, err = stream.Open(ctx, stream.Options{
-		Server: p.source.server, Slot: p.slot, Publications: []string{p.source.job.req.Publication}, Start: start,
+		Server: p.source.server, Slot: p.slot, Publications: []string{p.source.job.req.Publication}, Start: startOf(start),
 		Binary: p.binary, Streaming: settings.Streaming && !p.source.wholeOnly.Load(), SpillDirectory: settings.SpillDirectory,
 		SpillMemory: settings.SpillMemory, QueueMemory: settings.QueueMemory, StatusInterval: settings.StatusInterval,
 		Heartbeat: settings.HeartbeatInterval, Logger: p.source.job.manager.log,
@@ -65,7 +73,12 @@ func (p *pipeline) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var steps apply.Steps
+	if p.follower != nil {
+		steps = p.follower
+	}
 	p.applier = apply.New(apply.Options{
+		Steps:  steps,
 		Mirror: p.mirror, SourceShard: p.source.number, Destinations: p.source.job.pair.destination, Tables: &pipelineTables{pipeline: p},
 		GroupRows: settings.GroupRows, GroupBytes: settings.GroupBytes, RetryMinDelay: p.source.job.config.General.ReshardingReplicationRetryMinDelay,
 		Logger: p.source.job.manager.log, Observer: p.observer(),

@@ -41,7 +41,7 @@ func (j *copyData) replicate(ctx context.Context) error {
 func (s *sourceShard) follow(ctx context.Context) error {
 	general := s.job.config.General
 	for attempt := 1; ; attempt++ {
-		p := &pipeline{source: s, mirror: s.job.pair.mirror, slot: s.row().Slot, gates: s.mainGate, before: s.done()}
+		p := &pipeline{source: s, mirror: s.job.pair.mirror, slot: s.row().Slot, gates: s.mainGate, before: s.done(), follows: true}
 		before := s.applied()
 		err := s.once(ctx, p)
 		if ctx.Err() != nil {

@@ -221,6 +221,9 @@ func (s *sourceShard) makeSlot(ctx context.Context, conn *pgx.Conn, name, id str
 	if err := conn.QueryRow(ctx, `SELECT pg_is_in_recovery()`).Scan(&standby); err != nil {
 		return nil, fmt.Errorf("look what %s is: %w", connect.Place(s.server), err)
 	}
+	if err := s.beginSchema(ctx); err != nil {
+		return nil, err
+	}
 	made, err := s.export(ctx, name, stream.SlotOptions{Failover: !standby})
 	if err != nil {
 		return nil, err

@@ -177,3 +177,23 @@ func lsnOrNull(lsn pglogrepl.LSN) *pglogrepl.LSN {
 	}
 	return &lsn
 }
+
+// RenameTable records that a table of the source has another name. A table that
+// was recorded under that name is forgotten.
+func RenameTable(ctx context.Context, conn *pgx.Conn, mirrorID int32, shard int, from, to catalog.Name) error {
+	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `
+DELETE FROM pgdrover.tables WHERE mirror_id = $1 AND shard = $2 AND schema_name = $5 AND table_name = $6
+  AND EXISTS (SELECT FROM pgdrover.tables o WHERE o.mirror_id = $1 AND o.shard = $2 AND o.schema_name = $3 AND o.table_name = $4)`,
+			mirrorID, shard, from.Schema, from.Name, to.Schema, to.Name); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, `UPDATE pgdrover.tables SET schema_name = $5, table_name = $6 WHERE mirror_id = $1 AND shard = $2 AND schema_name = $3 AND table_name = $4`,
+			mirrorID, shard, from.Schema, from.Name, to.Schema, to.Name)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("record the new name of table %s: %w", from, err)
+	}
+	return nil
+}
