@@ -32,19 +32,29 @@ func TestSchemaChanges(t *testing.T) {
 	t.Parallel()
 	for _, events := range []bool{true, false} {
 		for _, shards := range []int{1, 3} {
-			t.Run(fmt.Sprintf("events=%t,shards=%d", events, shards), func(t *testing.T) {
-				t.Parallel()
-				if shards > 1 {
-					pgtest.Long(t)
+			for _, all := range []bool{false, true} {
+				if shards > 1 && !all {
+					continue
 				}
-				allSchemaChanges(t, events, shards)
-			})
+				t.Run(fmt.Sprintf("events=%t,shards=%d,all=%t", events, shards, all), func(t *testing.T) {
+					t.Parallel()
+					if all {
+						pgtest.Long(t)
+					}
+					allSchemaChanges(t, events, shards, all)
+				})
+			}
 		}
 	}
 }
 
-func allSchemaChanges(t *testing.T, events bool, shards int) {
-	cases := slices.DeleteFunc(schemaCases(), func(c schemaCase) bool { return c.one && shards > 1 })
+// representative are the cases of the short run.
+var representative = []string{"rename table", "column with a stable default", "column dropped", "column renamed", "type widened", "labels of an enum"}
+
+func allSchemaChanges(t *testing.T, events bool, shards int, all bool) {
+	cases := slices.DeleteFunc(schemaCases(), func(c schemaCase) bool {
+		return c.one && shards > 1 || !all && !slices.Contains(representative, c.name)
+	})
 	var tables strings.Builder
 	for _, c := range cases {
 		tables.WriteString(c.tables)
