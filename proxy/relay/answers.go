@@ -124,7 +124,7 @@ func (s *session) answerFront(at int) {
 		default:
 			return
 		}
-		s.pending.pop()
+		s.closed(s.pending.pop())
 	}
 }
 
@@ -193,6 +193,7 @@ func (s *session) simple(message byte, kind expectationKind) (keep bool, err err
 		return false, s.desynchronised(message)
 	}
 	e := s.pending.pop()
+	s.closed(e)
 	return !e.own, nil
 }
 
@@ -375,7 +376,14 @@ func (s *session) undo(e expectation) {
 		if e.name != "" {
 			s.forgetName(e.name)
 		}
-	case expectClose:
+	case answerParse:
+		s.forgetName(e.name)
+	case answerClose, expectClose:
+		if e.entry != nil && s.names[e.name] == nil {
+			s.names[e.name] = e.entry
+			break
+		}
+		s.closed(e)
 		if e.own && e.statement != nil {
 			s.slot.prepared.add(e.statement)
 		}

@@ -10,8 +10,10 @@ type expectation struct {
 	own bool
 	// statement is what a Parse prepares or a Close closes on the server.
 	statement *prepared
-	// undo, of a client's named Parse or Close: the client's name of it.
+	// name is the client's own of what is parsed or closed, for undo.
 	name string
+	// entry, of a Close, is what name was; released when it is closed.
+	entry *entry
 	// effect is what the statement that runs does to the session.
 	effect *effect
 	// instead is the error that takes the place of the one that the server

@@ -97,7 +97,7 @@ func (s *session) parseNamed(m message, name string, rest []byte) (int, next) {
 	}
 	e := s.relay.statements.take(rest)
 	if s.slot.prepared.has(e.prepared) {
-		if todo := s.answer(answerParse); todo != goOn {
+		if todo := s.answer(expectation{kind: answerParse, name: name}); todo != goOn {
 			s.relay.statements.release(e)
 			return 0, todo
 		}
@@ -270,11 +270,15 @@ func (s *session) named(m message) (int, next) {
 // clients may have them too.
 func (s *session) close(m message, what byte, name string) (int, next) {
 	if s.server == nil || what == 'S' && s.shared {
-		if todo := s.answer(answerClose); todo != goOn {
+		e := expectation{kind: answerClose}
+		if what == 'S' {
+			e.name, e.entry = name, s.names[name]
+		}
+		if todo := s.answer(e); todo != goOn {
 			return 0, todo
 		}
 		if what == 'S' {
-			s.forgetName(name)
+			s.loseName(name)
 		}
 		return s.discard(m)
 	}
@@ -282,16 +286,26 @@ func (s *session) close(m message, what byte, name string) (int, next) {
 		return 0, todo
 	}
 	s.server.Usage.Closes++
+	e := expectation{kind: expectClose}
 	if what == 'S' {
-		s.forgetName(name)
+		e.name, e.entry = name, s.names[name]
+		s.loseName(name)
 		if name == "" {
 			s.slot.unnamedOwner = 0
 		}
 	} else {
 		delete(s.portals, name)
 	}
-	s.expect(expectation{kind: expectClose})
+	s.expect(e)
 	return s.pass(m)
+}
+
+// loseName takes a prepared statement from the client, but does not release it.
+func (s *session) loseName(name string) {
+	if name == "" {
+		s.unnamed.generation = 0
+	}
+	delete(s.names, name)
 }
 
 // forgetName closes a prepared statement of the client.

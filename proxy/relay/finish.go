@@ -60,7 +60,9 @@ func (s *session) mayRecover() bool {
 func (s *session) recoverClient(e *pgerror.Error) {
 	owed := s.pending.ready
 	unsynced := s.unsynced
-	s.pending = expectations{}
+	for !s.pending.empty() {
+		s.closed(s.pending.pop())
+	}
 	s.unsynced, s.torn = false, false
 	s.settings = s.base
 	s.giveBack(pool.Broken)
@@ -112,6 +114,9 @@ func (s *session) finish(err error) {
 		s.leave(how)
 	}
 	s.mu.Lock()
+	for !s.pending.empty() {
+		s.closed(s.pending.pop())
+	}
 	s.forgetNames()
 	s.mu.Unlock()
 	s.in.drop()

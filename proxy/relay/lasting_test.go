@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pgdrover/pgdrover/config"
+	"github.com/pgdrover/pgdrover/integration/pgtest"
 )
 
 func wantCode(t *testing.T, err error, code, message string) {
@@ -23,6 +24,7 @@ func wantCode(t *testing.T, err error, code, message string) {
 // What outlasts a transaction keeps its server connection, and not longer than that.
 func TestLastingStateKeepsTheServer(t *testing.T) {
 	t.Parallel()
+	d := pgtest.Shared(t, 0).CreateDatabase(t)
 	for _, test := range []struct{ name, make, use, end string }{
 		{"temporary table", "CREATE TEMP TABLE a AS SELECT 1 AS x", "SELECT x FROM a", "DROP TABLE a"},
 		{"select into", "SELECT 1 AS x INTO TEMPORARY a", "SELECT x FROM a", "DISCARD TEMP"},
@@ -36,7 +38,7 @@ func TestLastingStateKeepsTheServer(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			s := newStand(t, setup{general: "default_pool_size = 1\ncheckout_timeout = 300"})
+			s := standOn(t, d, setup{general: "default_pool_size = 1\ncheckout_timeout = 300"})
 			conn, other := s.connect(), s.connect()
 			run(t, conn, test.make)
 			if _, err := tryValue(t, other, "SELECT 1"); err == nil {

@@ -206,16 +206,24 @@ func (s *session) expect(e expectation) {
 }
 
 // answer is given to the client by the proxy itself, behind what is under way.
-func (s *session) answer(kind expectationKind) next {
-	if s.pending.empty() {
-		if s.emitting {
-			return needQuiet
-		}
-		s.locals = appendAnswer(s.locals, kind)
+func (s *session) answer(e expectation) next {
+	if !s.pending.empty() {
+		s.pending.push(e)
 		return goOn
 	}
-	s.pending.push(expectation{kind: kind})
+	if s.emitting {
+		return needQuiet
+	}
+	s.locals = appendAnswer(s.locals, e.kind)
+	s.closed(e)
 	return goOn
+}
+
+// closed releases what a Close was about.
+func (s *session) closed(e expectation) {
+	if e.entry != nil {
+		s.relay.statements.release(e.entry)
+	}
 }
 
 func appendAnswer(b []byte, kind expectationKind) []byte {

@@ -6,6 +6,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pgdrover/pgdrover/config"
+	"github.com/pgdrover/pgdrover/integration/pgtest"
 )
 
 // elsewhere has f run on another server connection than the one that conn used
@@ -30,6 +31,7 @@ func elsewhere(t *testing.T, s *stand, conn *pgx.Conn, f func()) {
 
 func TestSettingsFollowTheClient(t *testing.T) {
 	t.Parallel()
+	d := pgtest.Shared(t, 0).CreateDatabase(t)
 	for _, test := range []struct {
 		name string
 		sql  []string
@@ -67,7 +69,7 @@ func TestSettingsFollowTheClient(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			s := newStand(t, setup{general: "default_pool_size = 2"})
+			s := standOn(t, d, setup{general: "default_pool_size = 2"})
 			conn := s.connect("lock_timeout=4321", "options=-c%20idle_session_timeout%3D0")
 			for _, sql := range test.sql {
 				if sql[0] == '-' {
