@@ -38,6 +38,7 @@ type flags struct {
 	without    string
 	pgdrover   string
 	pgcopydb   string
+	pgbouncer  string
 	cpuProfile string
 }
 
@@ -55,6 +56,7 @@ var benchmarks = []benchmark{
 	{"rows", "the rows alone of the standard data set", rowsAlone},
 	{"catchup", "a backlog of changes", catchup},
 	{"latency", "a steady stream of changes: from commit to visible", latency},
+	{"proxy", "applications through the proxy: pgbench -S, against PgBouncer and direct", proxyTraffic},
 	{"memory", "the peak of memory: one large table, one large transaction", memory},
 }
 
@@ -80,6 +82,7 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 	set.StringVar(&f.without, "without", "", "leave out the contestants of these `names` there, separated by commas: pgdrover, pgcopydb, psql, native, pg_recvlogical")
 	set.StringVar(&f.pgdrover, "pgdrover", "bin/pgdrover", "the pgdrover to measure there")
 	set.StringVar(&f.pgcopydb, "pgcopydb", "", "the pgcopydb to measure there; otherwise what scripts/bench-peers.sh has unpacked, or the one in PATH")
+	set.StringVar(&f.pgbouncer, "pgbouncer", "", "the PgBouncer to measure there; likewise")
 	set.StringVar(&f.cpuProfile, "cpuprofile", "", "write this process's CPU profile to a `file`")
 	if err := set.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {

@@ -133,24 +133,24 @@ func (s *session) refuseParse(m message, e *pgerror.Error) (int, next) {
 
 // provide sees to it that the server has the statement that a Bind or Describe
 // names, and gives its name there and what has to be sent before.
-func (s *session) provide(name string) (onServer string, before []byte, refusal *pgerror.Error) {
-	if name == "" && !s.limits.nameUnnamed {
+func (s *session) provide(name []byte) (onServer string, renamed bool, before []byte, refusal *pgerror.Error) {
+	if len(name) == 0 && !s.limits.nameUnnamed {
 		before, refusal = s.provideUnnamed()
-		return "", before, refusal
+		return "", false, before, refusal
 	}
-	e := s.names[name]
+	e := s.names[string(name)]
 	if e == nil || !s.shared {
-		return name, nil, nil // the server knows, or tells that it does not
+		return "", false, nil, nil // the server knows it, or tells that it does not
 	}
 	p := e.prepared
 	if s.slot.prepared.has(p) {
-		return p.name, nil, nil
+		return p.name, true, nil, nil
 	}
 	before = s.makeRoom(nil)
 	s.slot.prepared.add(p)
 	s.server.Usage.Parses++
 	s.expect(expectation{kind: expectParse, own: true, statement: p})
-	return p.name, wire.AppendParse(before, p.name, p.body), nil
+	return p.name, true, wire.AppendParse(before, p.name, p.body), nil
 }
 
 // provideUnnamed does so for the statement without a name, which may be another
@@ -179,11 +179,11 @@ func (s *session) provideUnnamed() ([]byte, *pgerror.Error) {
 }
 
 // summaryOf is what a prepared statement of the client does, as far as is known.
-func (s *session) summaryOf(name string) (statement.Flags, *effect, statement.Summary) {
-	if e := s.names[name]; e != nil && (name != "" || s.limits.nameUnnamed) {
+func (s *session) summaryOf(name []byte) (statement.Flags, *effect, statement.Summary) {
+	if e := s.names[string(name)]; e != nil && (len(name) > 0 || s.limits.nameUnnamed) {
 		return e.prepared.summary.Flags, e.prepared.effect, e.prepared.summary
 	}
-	if name == "" {
+	if len(name) == 0 {
 		return s.unnamed.flags, s.unnamed.effect, statement.Summary{Statements: 1, Flags: statement.Writes}
 	}
 	return 0, nil, statement.Summary{Statements: 1, Flags: statement.Writes}
@@ -199,7 +199,7 @@ func (s *session) bind(m message) (int, next) {
 	if !ok || !ok2 {
 		return 0, s.violate("invalid message format")
 	}
-	flags, effect, summary := s.summaryOf(string(name))
+	flags, effect, summary := s.summaryOf(name)
 	if todo := s.ready(summary); todo != goOn {
 		return 0, todo
 	}
@@ -212,7 +212,7 @@ func (s *session) bind(m message) (int, next) {
 		}
 		s.portals[string(portal)] = effect
 	}
-	onServer, before, refusal := s.provide(string(name))
+	onServer, renamed, before, refusal := s.provide(name)
 	if refusal != nil {
 		return s.refuseParse(m, refusal)
 	}
@@ -221,12 +221,13 @@ func (s *session) bind(m message) (int, next) {
 	if len(before) > 0 {
 		s.up.replace(m.at, m.at, before...)
 	}
-	if onServer != string(name) {
+	if renamed {
 		head := wire.HeaderLength + len(portal) + 1 + len(name) + 1
-		b := wire.AppendHeader(nil, wire.MsgBind, m.size-wire.HeaderLength-len(name)+len(onServer))
+		b := wire.AppendHeader(s.scratch[:0], wire.MsgBind, m.size-wire.HeaderLength-len(name)+len(onServer))
 		b = append(append(b, portal...), 0)
 		b = append(append(b, onServer...), 0)
 		s.up.replace(m.at, m.at+head, b...)
+		s.scratch = b[:0]
 	}
 	return s.pass(m)
 }
@@ -243,9 +244,9 @@ func (s *session) named(m message) (int, next) {
 	if len(body) < 2 || body[0] != 'S' && body[0] != 'P' || body[len(body)-1] != 0 {
 		return 0, s.violate("invalid message format")
 	}
-	what, name := body[0], string(textOf(body[1:]))
+	what, name := body[0], textOf(body[1:])
 	if m.kind == wire.MsgClose {
-		return s.close(m, what, name)
+		return s.close(m, what, string(name))
 	}
 	_, _, summary := s.summaryOf(name)
 	if todo := s.ready(summary); todo != goOn {
@@ -255,12 +256,13 @@ func (s *session) named(m message) (int, next) {
 		s.expect(expectation{kind: expectDescribe})
 		return s.pass(m)
 	}
-	onServer, before, refusal := s.provide(name)
+	onServer, renamed, before, refusal := s.provide(name)
 	if refusal != nil {
 		return s.refuseParse(m, refusal)
 	}
 	s.expect(expectation{kind: expectDescribe})
-	if onServer == name && len(before) == 0 {
+	if !renamed {
+		s.up.replace(m.at, m.at, before...)
 		return s.pass(m)
 	}
 	return s.discard(m, wire.AppendNamed(before, wire.MsgDescribe, 'S', onServer)...)

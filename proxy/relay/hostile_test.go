@@ -194,14 +194,12 @@ func TestIdleClientsAreSmall(t *testing.T) {
 	if os.Getenv("PGDROVER_LONG_TESTS") != "" {
 		n = 1000
 	}
-	conns := make([]net.Conn, 0, n)
 	for range n {
 		conn, err := net.Dial("tcp", s.address.String())
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { conn.Close() })
-		conns = append(conns, conn)
 		b, _ := (&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersionNumber, Parameters: map[string]string{"user": "postgres", "database": "app"}}).Encode(nil)
 		b, _ = query("SELECT repeat('x', 100000)").Encode(b)
 		if _, err := conn.Write(b); err != nil {

@@ -39,6 +39,7 @@ type session struct {
 	up      splice
 	target  *pool.Server // of what a scan has made
 	locals  []byte       // what the proxy itself answers
+	scratch []byte       // for the beginning of one message
 	writing sync.Mutex   // of conn
 	wakeups wakeups
 

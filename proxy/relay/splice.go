@@ -24,6 +24,9 @@ func (p *splice) touch(to int) {
 
 // replace puts b in the place of src[from:to].
 func (p *splice) replace(from, to int, b ...byte) {
+	if from == to && len(b) == 0 {
+		return
+	}
 	p.touch(from)
 	p.out = append(p.out, b...)
 	p.from = to
