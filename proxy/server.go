@@ -1,7 +1,6 @@
 // Package proxy is the port that clients connect to: it accepts connections,
-// agrees on encryption, logs clients in and hands their sessions over. This
-// release hands over sessions of the admin database; users of other databases
-// are logged in and told that application traffic is not served yet.
+// agrees on encryption, logs clients in and hands their sessions over: those of
+// the admin database to a SessionHandler, those of applications to a relay.
 //
 // A Server owns one goroutine for each connection; Serve and Shutdown return
 // when all of them have ended. Nothing that a client sends before it is logged

@@ -8,20 +8,28 @@ import (
 // its last. It may be called from any goroutine and does not wait.
 func (s *session) endWith(e *pgerror.Error) {
 	s.mu.Lock()
+	if s.finishing {
+		s.mu.Unlock()
+		return
+	}
 	if s.end == nil {
 		s.end = e
 	}
-	waiting, server, pumping, state := s.waiting, s.server, s.pumping, s.state
+	waiting := s.waiting
+	interrupt := s.server != nil && !s.pumping && s.state == stateActive
+	if interrupt {
+		// The reader of the server looks up. It is still this session's server:
+		// giveBack needs mu too.
+		_ = s.server.Conn().SetReadDeadline(longAgo) // closed: as well
+	}
 	s.changed.Broadcast()
 	s.mu.Unlock()
 	if waiting != nil {
 		waiting(e)
 	}
 	s.wakeups.wake(s.conn, wakeEnd)
-	if server != nil && !pumping && state == stateActive {
-		// The reader of the server looks up, and what it was doing is ended.
+	if interrupt {
 		s.client.Cancel()
-		_ = server.Conn().SetReadDeadline(longAgo) // closed: as well
 	}
 }
 

@@ -102,6 +102,9 @@ func (s *session) overhear() error {
 // finish ends the session: the client is told why, and the server connection is
 // given back in the state it is in. err is why serve has returned.
 func (s *session) finish(err error) {
+	s.mu.Lock()
+	s.finishing = true
+	s.mu.Unlock()
 	s.stopPumping()
 	s.farewell(err)
 	s.mu.Lock()

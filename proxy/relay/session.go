@@ -98,6 +98,7 @@ type session struct {
 	fatal     bool                    // the server has sent its last error
 	end       *pgerror.Error          // why the session is to end
 	whenIdle  func()
+	finishing bool  // nothing interrupts any more
 	began     int64 // instant of the transaction's first message
 	queryFrom int64
 }
