@@ -162,12 +162,15 @@ func TestAlterMirrorStopped(t *testing.T) {
 	m, _ := s.supervised(t)
 	id := copyData(t, m, copyRequest())
 	wanted(t, m, theMirror, mirror.MirrorRunning)
+	for _, table := range []string{"public.items", "public.notes"} {
+		becomes(t, m, table, mirror.TableStreaming)
+	}
 	lift := barrierAt(t, destination, "BEFORE INSERT ON pgdrover.events FOR EACH ROW WHEN (NEW.kind = 'table')")
 	source.Exec(t, "CREATE TABLE late (id int PRIMARY KEY)")
 	destination.WaitUntil(t, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory')")
 	altered := make(chan error, 1)
 	go func() { // ends with the task
-		_, err := m.AlterMirror(t.Context(), theMirror, func(d *config.Mirror) error { d.Autostart = true; return nil })
+		_, err := m.AlterMirror(t.Context(), theMirror, func(d *config.Mirror) error { rows := 77; d.GroupRows = &rows; return nil })
 		altered <- err
 	}()
 	pgtest.Eventually(t, "the task is to be started anew", func(ctx context.Context) (bool, error) {
