@@ -192,7 +192,7 @@ func (r *running) terminal(t *testing.T, path string, steps ...string) {
 func completes(t *testing.T, s shop, path string) {
 	var steps []string
 	for typed, want := range map[string]string{ // what is typed does nothing of the kind when it is not completed
-		"SHOW SERVER_V\t;\n": "14.0 (pgdrover", "show tas\t;\n": "row", "SHOW client_login_t\t;\n": "60000",
+		"SHOW SERVER_V\t;\n": "14.0 (pgdrover", "SHOW listener\t;\n": "(0 rows)", "show tas\t;\n": "row", "SHOW client_login_t\t;\n": "60000",
 		"SHOW schema_sync.index_j\t;\n": "(1 row)", "SET schema_sync.index_j\t= 2;\n": "\nSET\r",
 	} {
 		steps = append(steps, "see =# ", "type "+typed, "see "+want)

@@ -25,7 +25,7 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 
 // stand is pools over real servers, and the configuration that they follow.
 type stand struct {
-	t       *testing.T
+	t       testing.TB
 	pools   *pool.Pools
 	current atomic.Pointer[config.Config]
 	log     *lockedBuffer
@@ -58,7 +58,7 @@ func user(name string, more ...string) string {
 	return fmt.Sprintf("[[users]]\nname = %q\nall_databases = true\nserver_user = \"postgres\"\n%s\n", name, strings.Join(more, "\n"))
 }
 
-func (f files) load(t *testing.T) *config.Config {
+func (f files) load(t testing.TB) *config.Config {
 	t.Helper()
 	main := "[general]\n" + f.general + "\n[admin]\npassword = \"x\"\n" + f.databases
 	cfg, _, err := config.Parse("pgdog.toml", []byte(main), "users.toml", []byte(f.users), nil)
@@ -69,7 +69,7 @@ func (f files) load(t *testing.T) *config.Config {
 }
 
 // newStand makes pools and runs them until the test ends.
-func newStand(t *testing.T, f files, options ...func(*pool.Options)) *stand {
+func newStand(t testing.TB, f files, options ...func(*pool.Options)) *stand {
 	t.Helper()
 	s := &stand{t: t, log: &lockedBuffer{}}
 	s.current.Store(f.load(t))
