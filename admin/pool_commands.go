@@ -6,8 +6,8 @@ func poolCommands() []*command {
 		{
 			syntax: "PAUSE [{<user> <database>|<database>}]",
 			help:   "stop new transactions, wait for the open ones, close the connections to servers",
-			description: "Answers when no connection is left. Applications wait until RESUME, and their waiting does not count towards checkout_timeout; " +
-				"in session mode PAUSE waits until they have left. A cancel request, and the end of this session, undo it while it waits. Without a database, all.",
+			description: "Answers when no connection is left. Applications wait until RESUME, and their waiting does not count towards checkout_timeout. " +
+				"Sessions that keep their connection over transactions give it back at rest, if they hold nothing that cannot be made again; PAUSE waits for the others. A cancel request, and the end of this session, undo it while it waits. Without a database, all.",
 			role: Admin, example: "PAUSE prod", run: runPause, effects: true, waits: true,
 		},
 		{

@@ -70,9 +70,10 @@ func (p *Pools) gateOf(s Selector) (*gate, []*pool, error) {
 }
 
 // Pause stops new transactions, waits until the open ones have ended, and closes
-// all connections; in session mode it waits for the clients to leave. Clients wait
-// meanwhile, without limit. It returns when there is no connection any more. If
-// ctx ends before, the pause is undone. Pausing again waits for the same.
+// all connections; sessions that keep theirs are asked to give them back (see
+// Client.Moved), and waited for. Clients wait meanwhile, without limit. It returns
+// when there is no connection any more. If ctx ends before, the pause is undone.
+// Pausing again waits for the same.
 func (p *Pools) Pause(ctx context.Context, owner string, s Selector) error {
 	return p.shut(ctx, holdKey{owner, Pause}, s)
 }
@@ -167,6 +168,7 @@ func (p *Pools) shut(ctx context.Context, key holdKey, s Selector) error {
 	if err != nil {
 		return err
 	}
+	p.moveSessions(s)
 	err = p.await(ctx, h, s)
 	if err != nil && fresh {
 		if _, undo := p.release(key, s); undo != nil {

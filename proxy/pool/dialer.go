@@ -34,11 +34,18 @@ func (p *pool) grow() {
 	if n := p.writes.length; n > 0 && p.primary != nil {
 		p.primary.openFor(n)
 	}
-	for n, i := p.reads.length, 0; n > 0 && i < len(p.readers); i++ {
-		t := p.readers[(p.turn+i)%len(p.readers)]
-		before := t.dialing
-		t.openFor(before + n)
-		n -= t.dialing - before
+	n := p.reads.length
+	for _, failing := range []bool{false, true} { // those that answer first
+		for i := 0; n > 0 && i < len(p.readers); i++ {
+			t := p.readers[(p.turn+i)%len(p.readers)]
+			if t.failures > 0 != failing {
+				continue
+			}
+			n -= t.dialing
+			before := t.dialing
+			t.openFor(before + max(n, 0))
+			n -= t.dialing - before
+		}
 	}
 }
 

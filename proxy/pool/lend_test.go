@@ -85,11 +85,16 @@ func TestOrderOfArrival(t *testing.T) {
 
 func TestPoolSizeIsTheMost(t *testing.T) {
 	t.Parallel()
-	s, d := single(t, "default_pool_size = 3\ncheckout_timeout = 50")
+	c := pgtest.Shared(t, 0)
+	d := c.CreateDatabase(t)
+	f := files{"default_pool_size = 3\ncheckout_timeout = 60000", entry("app", c.Host(), c.Port(), d.Name), user("alice")}
+	s := newStand(t, f)
 	var all []*pool.Server
 	for range 3 {
 		all = append(all, lent(t, s.alice()))
 	}
+	f.general = "default_pool_size = 3\ncheckout_timeout = 50"
+	s.reload(f)
 	_, err := s.alice().Checkout(t.Context(), pool.Want{})
 	wantCode(t, err, pgerror.TooManyConnections)
 	if n := pgtest.Value[int](t, d, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"); n != 3 {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strconv"
 	"testing"
-	"time"
 
 	"github.com/pgdrover/pgdrover/integration/pgtest"
 	"github.com/pgdrover/pgdrover/pgcluster"
@@ -214,10 +213,10 @@ func testFailover(t *testing.T, p pair) {
 	if got := run(t, s.alice(), port); got != strconv.Itoa(p.primary.Port()) {
 		t.Errorf("a write went to %s", got)
 	}
-	roles := fmt.Sprint(s.status("app")[0].Role, s.status("app")[1].Role)
-	if roles != "primaryreplica" {
-		t.Errorf("the roles are %s", roles)
-	}
+	pgtest.Eventually(t, "both roles are found", func(context.Context) (bool, error) {
+		all := s.status("app")
+		return all[0].Role == "primary" && all[1].Role == "replica", nil
+	})
 	sticky := s.alice()
 	held := lent(t, sticky)
 	if err := p.primary.Stop(t.Context(), pgcluster.Immediate); err != nil {
@@ -244,17 +243,14 @@ func testFailover(t *testing.T, p pair) {
 	if err := p.primary.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	began := time.Now()
-	pgtest.Eventually(t, "the old primary is looked at", func(context.Context) (bool, error) {
-		for _, server := range s.pools.Servers() {
-			if server.Port == p.primary.Port() && server.ConnectedAt.After(began) {
-				return true, nil
-			}
-		}
-		_, err := s.pools.Clients(), error(nil)
-		run(t, s.alice(), "SELECT 1", read)
-		return false, err
-	})
+	looks := s.status("app")[0].Healthchecks
+	pgtest.Eventually(t, "the old primary is looked at", func(context.Context) (bool, error) { return s.status("app")[0].Healthchecks > looks+1, nil })
+	if all := s.status("app"); all[0].Role != "auto" || all[1].Role != "primary" {
+		t.Errorf("the roles are %s and %s", all[0].Role, all[1].Role)
+	}
+	if old, _ := p.where(t, s, 5); old != 0 {
+		t.Errorf("%d reads went to the old primary", old)
+	}
 	for range 5 {
 		if got := run(t, s.alice(), port); got != strconv.Itoa(p.standby.Port()) {
 			t.Errorf("a write went to the old primary")

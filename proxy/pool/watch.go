@@ -115,8 +115,9 @@ func look(ctx context.Context, t *target, timeout time.Duration) seen {
 
 // follow takes over what a look has found so far. Of several servers that say they
 // are the primary, the one on the newest timeline is: an old primary that has come
-// back does not know that it was replaced. While none says so, the one that was it
-// stays, unless it has said that it is not. Before all have answered, only a newer
+// back does not know that it was replaced. It gets the role auto, and nothing to do,
+// before it is seen in recovery. While none says so, the one that was it stays,
+// unless it has said that it is not. Before all have answered, only a newer
 // timeline counts: one that is silent must not hold up a failover. Pools.mu is held.
 func (d *database) follow(found map[address]seen, all bool) {
 	primary, newest := address{}, ""
@@ -142,11 +143,14 @@ func (d *database) follow(found map[address]seen, all bool) {
 		switch {
 		case newest != "" && at == primary:
 			d.roles[at] = config.RolePrimary
-		case newest != "" || looked && s.err == nil:
+		case looked && s.err == nil && s.file == "":
 			d.roles[at] = config.RoleReplica
+		case looked && s.err == nil, newest != "" && was == config.RolePrimary:
+			// Neither writes nor reads: what it has may be of another history.
+			d.roles[at] = config.RoleAuto
 		}
-		if is := d.roles[at]; is != was && is == config.RolePrimary {
-			d.pools_.log.Info("a primary was found", "database", d.name, "server", at.host, "port", at.port)
+		if is := d.roles[at]; is != was && is != "" {
+			d.pools_.log.Info("a server has another role", "database", d.name, "host", at.host, "port", at.port, "was", was, "is", is)
 		}
 	}
 	for _, pool := range d.pools {
