@@ -241,6 +241,11 @@ func TestDataSlotWaits(t *testing.T) {
 	changed(t, source, 1)
 	arrived(t, m, source, destination)
 	stopTask(t, m, id)
+	// Once it has a slot the mirror takes no other.
+	another := copyRequest()
+	another.Slot = "another"
+	_, err = m.CopyData(t.Context(), another)
+	says(t, err, pgerror.InvalidParameterValue, `"another" is named`, `DROP MIRROR "prod_to_prod_new";`)
 }
 
 // TestDataStoppedWhileCopying stops a task in the middle of copying rows. What

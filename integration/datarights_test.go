@@ -1,10 +1,12 @@
 package integration
 
 import (
+	"context"
 	"testing"
 
 	"github.com/pgdrover/pgdrover/integration/pgtest"
 	"github.com/pgdrover/pgdrover/pgerror"
+	"github.com/pgdrover/pgdrover/sync/mirror"
 )
 
 // TestDataRights copies as a schema admin of the destination that is no
@@ -31,5 +33,17 @@ func TestDataRights(t *testing.T) {
 	id := follow(t, m)
 	changed(t, source, 1)
 	arrived(t, m, source, destination)
+
+	// What the publication leaves out from now on is told: nothing else shows it.
+	for _, c := range []struct{ publish, words string }{
+		{"insert, update", "leaves out delete, truncate"},
+		{"insert, update, delete, truncate", "leaves out nothing any more"},
+	} {
+		source.Exec(t, "ALTER PUBLICATION all_tables SET (publish = '"+c.publish+"')")
+		pgtest.Eventually(t, "SHOW MIRROR_LOG has "+c.words, func(ctx context.Context) (bool, error) {
+			log, err := m.MirrorLog(ctx, theMirror, mirror.LogFilter{Search: c.words})
+			return len(log) == 1 && log[0].Level == "warning" && log[0].Error.Hint != "", err
+		})
+	}
 	stopTask(t, m, id)
 }

@@ -5,7 +5,12 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
+
+// oneSignal is how long signals behind the first are taken for the same one:
+// timeout(1) and others send it to the process and then to its group.
+const oneSignal = 300 * time.Millisecond
 
 // twoSignals gives a context that ends with the first SIGINT or SIGTERM and one
 // that ends with the second. release ends both, and what waits for signals.
@@ -20,15 +25,25 @@ func twoSignals(parent context.Context) (first, second context.Context, release 
 }
 
 // onSignals ends the first context with the first signal, and the second with
-// the second.
+// one that comes later than oneSignal.
 func onSignals(parent context.Context, signals <-chan os.Signal) (first, second context.Context, end func()) {
 	second, cut := context.WithCancel(parent)
 	first, stop := context.WithCancel(second)
 	go func() { // ends with end
-		for _, cancel := range []context.CancelFunc{stop, cut} {
+		var same <-chan time.Time
+		for stopping := false; ; {
 			select {
 			case <-signals:
-				cancel()
+				switch {
+				case !stopping:
+					stop()
+					stopping, same = true, time.After(oneSignal)
+				case same == nil:
+					cut()
+					return
+				}
+			case <-same:
+				same = nil
 			case <-second.Done():
 				return
 			}

@@ -74,6 +74,7 @@ type sourceShard struct {
 	// What keeps a slot from being made, and whether that was ever told.
 	slotWait   *pgerror.Error
 	slotWaited bool
+	leftOut    *pgerror.Error // operations that the publication leaves out
 }
 
 func (j *copyData) begun(journal *journal) {
@@ -345,6 +346,9 @@ func (s *sourceShard) takePublication(ctx context.Context, conn *pgx.Conn) error
 	s.mu.Lock()
 	s.published, s.viaRoot, s.roots = published, publication.ViaRoot, roots
 	s.mu.Unlock()
+	if err := s.tellLeftOut(ctx, publication); err != nil {
+		return err
+	}
 	if s.recorded.Load() {
 		return errors.Join(s.lookAtPublication(ctx, published), s.checkFilters(ctx, conn, publication))
 	}

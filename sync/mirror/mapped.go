@@ -24,7 +24,14 @@ func (j *copyData) settle(ctx context.Context, given *config.Mirror) error {
 		}
 		kept, err := keptMirror{server: server, row: row}.recorded()
 		definition, j.remapped, j.began = kept.Mirror, kept.Remapped, row.Request != "" && given == nil
-		return err
+		if err != nil || j.req.Slot == "" {
+			return err
+		}
+		streams, err := state.Streams(ctx, conn, row.ID)
+		if err != nil {
+			return err
+		}
+		return j.refuseOtherSlot(streams)
 	})
 	if err != nil {
 		return err

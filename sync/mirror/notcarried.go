@@ -10,6 +10,8 @@ import (
 	"github.com/pgdrover/pgdrover/dump"
 	"github.com/pgdrover/pgdrover/pgerror"
 	"github.com/pgdrover/pgdrover/sync/catalog"
+	"github.com/pgdrover/pgdrover/sync/connect"
+	"github.com/pgdrover/pgdrover/sync/mirror/state"
 	"github.com/pgdrover/pgdrover/sync/schema"
 	"github.com/pgdrover/pgdrover/sync/shard"
 )
@@ -36,19 +38,54 @@ func warnNotCarried(ctx context.Context, conn *pgx.Conn, where string, publicati
 			"%s has large objects: logical replication does not know them, they are neither copied nor followed", where).
 			WithHint("when nobody writes them any more: pg_dump --data-only --blobs --exclude-table='*.*' of the source, into psql on the destination"))
 	}
+	if warning := unpublishedOperations(publication, where); warning != nil {
+		found.Warnings = append(found.Warnings, warning)
+	}
+	return nil
+}
+
+// unpublishedOperations says which operations a publication leaves out, nil if none.
+func unpublishedOperations(publication catalog.Publication, where string) *pgerror.Error {
 	var missing []string
 	for operation, published := range map[string]bool{"insert": publication.Insert, "update": publication.Update, "delete": publication.Delete, "truncate": publication.Truncate} {
 		if !published {
 			missing = append(missing, operation)
 		}
 	}
-	if len(missing) > 0 {
-		slices.Sort(missing)
-		found.Warnings = append(found.Warnings, pgerror.New(pgerror.ObjectNotInPrerequisiteState,
-			"publication %q of %s leaves out %s: the destination will differ from the source", publication.Name, where, strings.Join(missing, ", ")).
-			WithHint("unless it is meant so: ALTER PUBLICATION %s SET (publish = 'insert, update, delete, truncate'); there", dump.QuoteIdent(publication.Name)))
+	if len(missing) == 0 {
+		return nil
 	}
-	return nil
+	slices.Sort(missing)
+	return pgerror.New(pgerror.ObjectNotInPrerequisiteState,
+		"publication %q of %s leaves out %s: the destination will differ from the source", publication.Name, where, strings.Join(missing, ", ")).
+		WithHint("unless it is meant so: ALTER PUBLICATION %s SET (publish = 'insert, update, delete, truncate'); there", dump.QuoteIdent(publication.Name))
+}
+
+// tellLeftOut tells, in the log and in that of the mirror, when the publication
+// begins to leave out operations while a task runs, and when it ends: nothing
+// else shows what does not come.
+func (s *sourceShard) tellLeftOut(ctx context.Context, publication catalog.Publication) error {
+	now := unpublishedOperations(publication, connect.Place(s.server))
+	s.mu.Lock()
+	before := s.leftOut
+	s.leftOut = now
+	s.mu.Unlock()
+	event := happened("mirror", "")
+	event.Level, event.Shard, event.TaskID = "warning", s.number, s.job.journal.task
+	switch {
+	case now != nil && (before == nil || before.Message != now.Message):
+		event.Message, event.Error = "operations are not published", now
+	case now == nil && before != nil:
+		event.Message = "all operations are published again"
+		event.Error = pgerror.New(pgerror.ObjectNotInPrerequisiteState, "publication %q leaves out nothing any more: what it left out meanwhile is missing on the destination", publication.Name).
+			WithHint("RESYNC %s; copies all tables again", dump.QuoteIdent(s.job.pair.mirror))
+	default:
+		return nil
+	}
+	s.job.manager.log.Warn("the publication leaves out other operations than before", "what", event.Message, "task", s.job.journal.task, "shard", s.number, "error", event.Error.Message, "hint", event.Error.Hint)
+	return s.job.journal.write(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		return state.AddEvents(ctx, conn, s.job.journal.mirrorID, event)
+	})
 }
 
 // warnKeys tells which tables can be copied, but not followed: an UPDATE or

@@ -12,7 +12,20 @@ import (
 	"github.com/pgdrover/pgdrover/dump"
 	"github.com/pgdrover/pgdrover/pgerror"
 	"github.com/pgdrover/pgdrover/sync/connect"
+	"github.com/pgdrover/pgdrover/sync/mirror/state"
 )
+
+// refuseOtherSlot refuses a named slot when the mirror goes on from another one.
+func (j *copyData) refuseOtherSlot(streams []state.Stream) error {
+	for _, s := range streams {
+		if s.ConsistentLSN == 0 || s.Slot == j.req.Slot || s.Slot == fmt.Sprintf("%s_%d", j.req.Slot, s.Shard) {
+			continue
+		}
+		return pgerror.New(pgerror.InvalidParameterValue, "mirror %q goes on from slot %q, and %q is named", j.pair.mirror, s.Slot, j.req.Slot).
+			WithHint("leave the slot's name out. To begin anew with another slot: DROP MIRROR %s; first", dump.QuoteIdent(j.pair.mirror))
+	}
+	return nil
+}
 
 // slotWaitInterval is the pause between two looks at what a new slot waits for.
 const slotWaitInterval = 2 * time.Second

@@ -217,7 +217,12 @@ func (p *Preflight) publication(ctx context.Context, s *inspected) {
 			WithDetail("%s", detail).WithHint("CREATE PUBLICATION %s FOR ALL TABLES; on the source", name))
 		return
 	}
-	if len(publication.Tables) == 0 {
+	switch {
+	case len(publication.Tables) == 0 && publication.AllTables:
+		p.fail(pgerror.New(pgerror.ObjectNotInPrerequisiteState, "publication %q of %s lists no tables", p.Publication, where).
+			WithDetail("It is FOR ALL TABLES, and database %q has none that can be published.", s.facts.Database).
+			WithHint("if that is not the database that is meant: database_name of [[databases]] %q in pgdog.toml", s.server.Cluster))
+	case len(publication.Tables) == 0:
 		p.fail(pgerror.New(pgerror.ObjectNotInPrerequisiteState, "publication %q of %s lists no tables", p.Publication, where).
 			WithHint("ALTER PUBLICATION %s ADD TABLE …; on the source", name))
 	}
