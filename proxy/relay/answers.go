@@ -313,7 +313,7 @@ func (s *session) apply(e *effect) {
 // message that has failed, and which of them the client gets.
 func (s *session) errorResponse(body []byte, at int) (keep bool, err error) {
 	fields := wire.ParseError(body)
-	s.server.Usage.Errors++
+	s.server.Usage.Error(fields.Code)
 	s.failed = true
 	s.copying = false
 	s.flushed = false
