@@ -43,10 +43,11 @@ type copyData struct {
 	began    bool             // with these settings, before this task
 	origin   *shard.Router    // which tables are spread over the shards of the source; nil if it has one
 	sources  []*sourceShard
-	wanted   chan struct{}   // poked when a table wants to join
-	strategy string          // of RESYNC, where it names none
-	untidy   bool            // there may be something of resyncs to be put back or removed; of watch alone
-	toldLeft map[string]bool // schemas that cannot be removed; of watch alone
+	wanted   chan struct{}         // poked when a table wants to join
+	strategy string                // of RESYNC, where it names none
+	untidy   bool                  // there may be something of resyncs to be put back or removed; of watch alone
+	asked    map[catalog.Name]bool // by RESYNC, of tables that were never copied
+	toldLeft map[string]bool       // schemas that cannot be removed; of watch alone
 	ease     easing
 
 	definition config.Mirror
@@ -79,7 +80,7 @@ type sourceShard struct {
 
 func (j *copyData) begun(journal *journal) {
 	journal.part = state.StreamPart
-	j.wanted, j.toldLeft = make(chan struct{}, 1), map[string]bool{}
+	j.wanted, j.toldLeft, j.asked = make(chan struct{}, 1), map[string]bool{}, map[catalog.Name]bool{}
 	j.journal, j.tables = journal, newTableRegistry(journal)
 	j.drift = newDriftWatch(j)
 }
@@ -269,7 +270,9 @@ func (s *sourceShard) toCopy(beside bool) []tableKey {
 func (s *sourceShard) leaveOut() {
 	s.left = map[catalog.Name]bool{}
 	for _, key := range s.job.tables.in(s.number, TablePending, TableCopying) {
-		s.left[key.table] = true
+		if !s.job.asked[key.table] {
+			s.left[key.table] = true
+		}
 	}
 	if len(s.left) > 0 {
 		s.job.manager.log.Warn("tables were never copied and are left out: REPLICATE copies no rows, COPY_DATA does",
@@ -544,6 +547,10 @@ func (j *copyData) takeResyncs(ctx context.Context) error {
 		for _, a := range asked {
 			key := tableKey{s.number, a.Table}
 			row, ok := j.tables.get(key)
+			if ok && TableState(row.State) == TablePending { // REPLICATE leaves it out no longer
+				delete(s.left, a.Table)
+				j.asked[a.Table] = true
+			}
 			if !ok || TableState(row.State) == TablePending || TableState(row.State) == TableUnpublished {
 				continue
 			}

@@ -143,7 +143,7 @@ func (p *part) leaveStream(ctx context.Context) error {
 	if live == nil {
 		return errNotStreaming
 	}
-	return live.applier.At(ctx, func(stream.LSN) error {
+	return live.still(ctx, func(stream.LSN) error {
 		err := p.source.job.tables.alter(ctx, func(t *state.Table) TableState {
 			t.LiveLSN = 0
 			return TableState(t.State)
@@ -270,7 +270,7 @@ func (p *part) catchUp(ctx context.Context) error {
 			}
 			continue
 		}
-		return live.applier.At(ctx, func(at stream.LSN) error {
+		return live.still(ctx, func(at stream.LSN) error {
 			if err := p.applyUntil(ctx, at); err != nil {
 				return err
 			}
@@ -312,6 +312,14 @@ func (p *part) applyUntil(ctx context.Context, until stream.LSN) error {
 	if p.at >= until {
 		return nil
 	}
+	err := p.applyOnce(ctx, until)
+	if errors.Is(err, stream.ErrInProgress) && !p.source.wholeOnly.Swap(true) {
+		err = p.applyOnce(ctx, until) // only at the transaction's end can the server decode it
+	}
+	return err
+}
+
+func (p *part) applyOnce(ctx context.Context, until stream.LSN) error {
 	line := &pipeline{source: p.source, mirror: p.progress(), slot: p.slot(), only: namesOf(p.keys), into: p.into, gates: p.gate, held: isHold(p.name)}
 	defer line.close()
 	if err := line.start(ctx); err != nil {

@@ -156,9 +156,23 @@ func (p *pipeline) lowestAbove(ctx context.Context, confirmed stream.LSN) (strea
 	return lowest, nil
 }
 
+// still runs f while nothing is applied, see apply.At. That the pipeline does not
+// run is errNotStreaming.
+func (p *pipeline) still(ctx context.Context, f func(at stream.LSN) error) error {
+	ran := false
+	err := p.applier.At(ctx, func(at stream.LSN) error {
+		ran = true
+		return f(at)
+	})
+	if err != nil && !ran && ctx.Err() == nil {
+		err = errors.Join(errNotStreaming, err)
+	}
+	return err
+}
+
 // at is the position that every shard has at this moment.
 func (p *pipeline) at(ctx context.Context) (now stream.LSN, err error) {
-	err = p.applier.At(ctx, func(at stream.LSN) error {
+	err = p.still(ctx, func(at stream.LSN) error {
 		now = at
 		return nil
 	})
@@ -402,9 +416,12 @@ func (s *sourceShard) knows(table catalog.Name) bool {
 
 // want pokes what watches the publication: the stream has met a table that it
 // does not know.
-func (s *sourceShard) want() {
+func (s *sourceShard) want() { s.job.poke() }
+
+// poke lets watch look at once.
+func (j *copyData) poke() {
 	select {
-	case s.job.wanted <- struct{}{}:
+	case j.wanted <- struct{}{}:
 	default:
 	}
 }

@@ -215,6 +215,7 @@ func (j *copyData) toldWaiting(err error) {
 }
 
 func (j *copyData) lookForTables(ctx context.Context) error {
+	tidy := !j.untidy
 	if err := j.findTables(ctx); err != nil {
 		return err
 	}
@@ -223,6 +224,9 @@ func (j *copyData) lookForTables(ctx context.Context) error {
 	}
 	if err := j.resyncs(ctx); err != nil {
 		return err
+	}
+	if j.untidy && tidy { // there may be others that were asked for
+		j.poke()
 	}
 	return j.tidy(ctx)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/pgdrover/pgdrover/config"
 	"github.com/pgdrover/pgdrover/dump"
 	"github.com/pgdrover/pgdrover/pgerror"
+	"github.com/pgdrover/pgdrover/sync/apply"
 	"github.com/pgdrover/pgdrover/sync/catalog"
 	"github.com/pgdrover/pgdrover/sync/connect"
 	tablecopy "github.com/pgdrover/pgdrover/sync/copy"
@@ -112,7 +113,7 @@ func (b *beside) passes(err error) bool {
 		return false
 	}
 	return retryable(err) || errors.Is(err, errNotStreaming) || errors.Is(err, tablecopy.ErrSnapshotLost) || errors.Is(err, resync.ErrStageLost) ||
-		errors.Is(err, resync.ErrChanged) || errors.Is(err, errHalf)
+		errors.Is(err, resync.ErrChanged) || errors.Is(err, errHalf) || errors.Is(err, apply.ErrRedeliver)
 }
 
 // giveUp ends the resync: the table goes on as it was, or is stopped if it did not
@@ -374,11 +375,8 @@ func (b *beside) reconcile(ctx context.Context) error {
 	b.newStep(stepCatchUp)
 	for _, p := range b.parts {
 		p.into = nil
-		if err := p.catchUp(ctx); err != nil {
-			return err
-		}
 	}
-	return b.arrived()
+	return b.atLast(ctx, b.handOver)
 }
 
 // arrived makes sure that the table streams.

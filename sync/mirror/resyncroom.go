@@ -297,8 +297,9 @@ func (j *copyData) lagging(ctx context.Context, most time.Duration) *pgerror.Err
 		var lag float64
 		err := atOnce(ctx, server, func(ctx context.Context, conn *pgx.Conn) error {
 			return conn.QueryRow(ctx, `
-SELECT coalesce(nullif(application_name, ''), host(client_addr), 'a standby'), extract(epoch FROM replay_lag)::float8 FROM pg_stat_replication
-WHERE replay_lag IS NOT NULL UNION ALL SELECT '', 0 ORDER BY 2 DESC LIMIT 1`).Scan(&name, &lag)
+SELECT coalesce(nullif(r.application_name, ''), host(r.client_addr), 'a standby'), extract(epoch FROM r.replay_lag)::float8
+FROM pg_stat_replication r LEFT JOIN pg_replication_slots s ON s.active_pid = r.pid
+WHERE r.replay_lag IS NOT NULL AND s.slot_type IS DISTINCT FROM 'logical' UNION ALL SELECT '', 0 ORDER BY 2 DESC LIMIT 1`).Scan(&name, &lag)
 		})
 		if err != nil {
 			j.manager.log.Debug("the lag of standbys cannot be asked for", "place", connect.Place(server), "error", err)

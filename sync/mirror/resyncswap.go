@@ -24,8 +24,8 @@ import (
 // mirror's stream as before; and the table is copied again, as it is recorded that
 // it has to be. So no shard ever has half a table, and no change is lost.
 
-// errHalf means that only some shards have the new table.
-var errHalf = errors.New("not every shard has swapped the table")
+// errHalf means that only some shards have the new table, as far as is known.
+var errHalf = errors.New("not every shard is known to have swapped the table")
 
 // errBehind means that the mirror's stream is not yet where the rows were copied.
 var errBehind = errors.New("the stream is behind the snapshot")
@@ -52,7 +52,7 @@ func (b *beside) swap(ctx context.Context) error {
 		return err
 	}
 	b.newStep(stepCatchUp)
-	return b.swapAtLast(ctx)
+	return b.atLast(ctx, b.swapNow)
 }
 
 // compare refuses a shadow table that is not equal to the table.
@@ -74,45 +74,51 @@ func (b *beside) compare(ctx context.Context, conn *pgx.Conn, s *besideShard) er
 		WithHint("if the table was altered meanwhile, try again; the strategies reconcile and truncate leave the table itself where it is")
 }
 
-// swapAtLast tries to swap until it works or the time for it is over. Between two
-// attempts the stream goes on.
-func (b *beside) swapAtLast(ctx context.Context) error {
-	given := b.job.config.DataSync.ResyncLockWait
-	until, delay := time.Now().Add(given), 100*time.Millisecond
+// atLast runs do while every stream of the mirror that brings rows of the table
+// stands still, and what was copied is at the same position. It tries until that
+// works; between two attempts the stream goes on. Locks are tried for as long as is
+// configured, lost connections as often as is.
+func (b *beside) atLast(ctx context.Context, do func(ctx context.Context, at []stream.LSN) error) error {
+	given, general := b.job.config.DataSync.ResyncLockWait, b.job.config.General
+	until, delay, lost := time.Now().Add(given), firstLockDelay, 0
 	for {
-		if err := b.near(ctx); err != nil {
-			return err
+		err := b.near(ctx)
+		if err == nil {
+			err = b.still(ctx, nil, do)
 		}
-		err := b.swapOnce(ctx)
 		switch {
 		case err == nil:
 			return b.arrived()
 		case errors.Is(err, errBehind):
 			continue
-		case !errors.Is(err, resync.ErrLocked):
+		case errors.Is(err, resync.ErrLocked):
+			if time.Now().After(until) {
+				e := *pgerror.From(err)
+				e.Detail = strings.TrimSpace(fmt.Sprintf("It was tried for %s, as data_sync.resync_lock_wait says.\n%s", given, e.Detail))
+				e.Cause = err
+				return &e
+			}
+			b.step(stepSwap+": waiting for locks", -1)
+		case errors.Is(err, errHalf), !retryable(err) && !errors.Is(err, errNotStreaming):
 			return err
-		case time.Now().After(until):
-			e := *pgerror.From(err)
-			e.Detail = strings.TrimSpace(fmt.Sprintf("It was tried for %s, as data_sync.resync_lock_wait says.\n%s", given, e.Detail))
-			e.Cause = err
-			return &e
+		default:
+			if lost++; lost >= general.ReshardingCopyRetryMaxAttempts {
+				return err
+			}
 		}
-		b.step(stepSwap+": waiting for locks", -1)
-		b.waitsFor(err)
-		b.job.manager.log.Info("the table cannot be swapped now, it is tried again", "task", b.job.journal.task, "table", b.table.String(), "error", err, "detail", pgerror.From(err).Detail)
+		for _, key := range b.keys() {
+			b.job.tables.waits(key, pgerror.From(err))
+		}
+		b.job.manager.log.Info("the copy of a table cannot take its place now, it is tried again", "task", b.job.journal.task, "table", b.table.String(), "error", err, "detail", pgerror.From(err).Detail)
 		if err := wait(ctx, delay); err != nil {
 			return err
 		}
-		delay = min(2*delay, 5*time.Second)
+		delay = min(2*delay, longestLockDelay)
 	}
 }
 
-// waitsFor shows what the swap waits for.
-func (b *beside) waitsFor(err error) {
-	for _, key := range b.keys() {
-		b.job.tables.waits(key, pgerror.From(err))
-	}
-}
+// longestLockDelay is the longest pause between two attempts at a swap.
+const longestLockDelay = 5 * time.Second
 
 // near brings the shadow table near to where the mirror's streams are, without
 // hindering them.
@@ -140,13 +146,16 @@ func (b *beside) near(ctx context.Context) error {
 				told = true
 				p.source.nudge(ctx)
 			}
-			if err := wait(ctx, 100*time.Millisecond); err != nil {
+			if err := wait(ctx, behindDelay); err != nil {
 				return err
 			}
 		}
 	}
 	return b.copied()
 }
+
+// behindDelay is the pause between two looks at where the stream is.
+const behindDelay = 250 * time.Millisecond
 
 // nudge writes a little into the log of an idle source, so that the stream's
 // position moves. Where it cannot, the heartbeat does, or the next change.
@@ -162,43 +171,40 @@ func (s *sourceShard) nudge(ctx context.Context) {
 	}
 }
 
-// swapOnce swaps while every stream of the mirror that brings rows of the table
-// stands still at one position, and the shadow table is there too.
-func (b *beside) swapOnce(ctx context.Context) error { return b.still(ctx, nil) }
-
-func (b *beside) still(ctx context.Context, at []stream.LSN) error {
+// still lets the streams of the mirror that bring rows of the table stand still one
+// after another, and what was copied come to where they are.
+func (b *beside) still(ctx context.Context, at []stream.LSN, do func(ctx context.Context, at []stream.LSN) error) error {
 	if len(at) == len(b.parts) {
-		return b.swapNow(ctx, at)
+		if err := b.copied(); err != nil {
+			return err
+		}
+		return do(ctx, at)
 	}
 	p := b.parts[len(at)]
 	live := p.source.running()
 	if live == nil {
 		return errNotStreaming
 	}
-	return live.applier.At(ctx, func(now stream.LSN) error {
+	return live.still(ctx, func(now stream.LSN) error {
 		if now < p.from {
 			return errBehind
 		}
 		if err := p.applyUntil(ctx, now); err != nil {
 			return err
 		}
-		return b.still(ctx, append(at, now))
+		return b.still(ctx, append(at, now), do)
 	})
 }
 
+// swapNow swaps on all shards, and hands the table over.
 func (b *beside) swapNow(ctx context.Context, at []stream.LSN) error {
-	if err := b.copied(); err != nil {
-		return err
-	}
 	b.step(stepSwap, -1)
 	results, err := b.swapShards(ctx)
 	if err != nil {
 		return err
 	}
-	for i, p := range b.parts {
-		if err := p.handOver(ctx, max(at[i], p.at)); err != nil {
-			return err
-		}
+	if err := b.handOver(ctx, at); err != nil {
+		return errors.Join(errHalf, err) // it is not recorded that they have swapped
 	}
 	for i, result := range results {
 		if result == nil { // it has committed, but could not say so
@@ -206,6 +212,16 @@ func (b *beside) swapNow(ctx context.Context, at []stream.LSN) error {
 		}
 		b.job.happensAt(ctx, "info", b.table, at[0], fmt.Sprintf("swapped on shard %d: %d objects and %d foreign keys follow it; readers waited %s at most",
 			b.shards[i].server.Shard, len(result.Carried), len(result.Keys), result.Locked.Round(time.Millisecond)), nil)
+	}
+	return nil
+}
+
+// handOver makes the table the streams' own.
+func (b *beside) handOver(ctx context.Context, at []stream.LSN) error {
+	for i, p := range b.parts {
+		if err := p.handOver(ctx, max(at[i], p.at)); err != nil {
+			return err
+		}
 	}
 	return nil
 }
