@@ -22,7 +22,6 @@ type settings struct {
 	healthcheckTimeout  time.Duration
 	idleCheckInterval   time.Duration
 	idleCheckDelay      time.Duration
-	checkNew            bool // require_healthcheck_on_discovery
 	rollbackTimeout     time.Duration
 	recovery            string
 	banTimeout          time.Duration
@@ -40,7 +39,7 @@ func newSettings(c *config.Config, user config.User, entries []config.Database) 
 		connectAttempts: max(1, g.ConnectAttempts), connectAttemptDelay: g.ConnectAttemptDelay,
 		healthcheckInterval: g.HealthcheckInterval, healthcheckTimeout: g.HealthcheckTimeout,
 		idleCheckInterval: g.IdleHealthcheckInterval, idleCheckDelay: g.IdleHealthcheckDelay,
-		checkNew: g.RequireHealthcheckOnDiscovery, rollbackTimeout: g.RollbackTimeout, recovery: g.ConnectionRecovery,
+		rollbackTimeout: g.RollbackTimeout, recovery: g.ConnectionRecovery,
 		banTimeout: g.BanTimeout, split: g.ReadWriteSplit, balancing: g.LoadBalancingStrategy, statsPeriod: g.StatsPeriod, schemaAdmin: user.SchemaAdmin,
 	}
 	if user.PoolerMode == "" {
