@@ -300,7 +300,9 @@ func (p *plan) removeColumn(d *TableDifference) {
 	c := d.target.(*catalog.ColumnDescription)
 	switch p.policy.removed(c.Name) {
 	case removedPreserve:
-		p.dropNotNull(d)
+		if d.Kind == RemovedRequired { // a default is a value too
+			p.dropNotNull(d)
+		}
 	case removedNull:
 		p.dropNotNull(d)
 		if c.Default != "" && c.Generated == "" {

@@ -197,6 +197,12 @@ func tryGroup(ctx context.Context, conn *pgx.Conn, lockTimeout time.Duration, gr
 	}
 	run := func() error {
 		for _, s := range group {
+			if strings.Contains(s.SQL, ` ADD CONSTRAINT "pgdrover_not_null_`) { // one that was killed has left it
+				again := strings.Replace(s.Inverse, "DROP CONSTRAINT ", "DROP CONSTRAINT IF EXISTS ", 1)
+				if _, err := conn.Exec(ctx, again, pgx.QueryExecModeSimpleProtocol); err != nil {
+					return err
+				}
+			}
 			if _, err := conn.Exec(ctx, s.SQL, pgx.QueryExecModeSimpleProtocol); err != nil {
 				e := *pgerror.From(err)
 				e.Message = fmt.Sprintf("%s: %s", s.SQL, e.Message)

@@ -189,9 +189,9 @@ func (w *driftWatch) hint(ctx context.Context, s *sourceShard, relation *stream.
 	w.mu.Lock()
 	t := w.table(name)
 	known, seen := t.shapes[s.number]
-	waits := t.pending != nil
+	waits, expected := t.pending != nil, !seen && t.before != nil && expects(t.before, relation)
 	w.mu.Unlock()
-	if !waits && (!seen || known == shape) {
+	if !waits && (expected || seen && known == shape) {
 		w.mu.Lock()
 		t.shapes[s.number] = shape
 		w.mu.Unlock()
@@ -216,10 +216,12 @@ func (w *driftWatch) hint(ctx context.Context, s *sourceShard, relation *stream.
 	if !judged.Verdict.Stops() && judged.Verdict != drift.Apply {
 		w.mu.Lock()
 		t.judged, t.reports = judged, reports
+		t.row.Schema, t.row.Name = name.Schema, name.Name
+		events := w.allow(t, time.Now()) // the rows behind it are counted
 		w.mu.Unlock()
 		w.changedHandling(name)
 		w.ask(name)
-		return false, nil
+		return false, w.tellEvents(ctx, events)
 	}
 	now := time.Now()
 	w.mu.Lock()
@@ -239,6 +241,31 @@ func (w *driftWatch) hint(ctx context.Context, s *sourceShard, relation *stream.
 	}
 	w.ask(name)
 	return true, nil
+}
+
+// expects tells whether a relation of the stream has the form of a description,
+// as far as the stream tells it.
+func expects(d *catalog.TableDescription, r *stream.Relation) bool {
+	if d.OID != r.OID {
+		return false
+	}
+	for _, c := range r.Columns {
+		if there := d.Column(c.Name); there == nil || there.Modifier != c.Modifier {
+			return false
+		}
+	}
+	sent := 0
+	for i := range d.Columns {
+		c := &d.Columns[i]
+		if slices.ContainsFunc(r.Columns, func(o stream.RelationColumn) bool { return o.Name == c.Name }) {
+			sent++
+		} else if c.Generated == "" && len(d.Publications) > 0 && !slices.ContainsFunc(d.Publications, func(p catalog.PublicationDescription) bool {
+			return len(p.Columns) > 0 && !slices.Contains(p.Columns, c.Name)
+		}) {
+			return false // it had been sent
+		}
+	}
+	return sent == len(r.Columns)
 }
 
 // shapeText is what a relation of the stream says of itself.
@@ -288,8 +315,9 @@ func behind(relation *stream.Relation, r *tableStructure) func(*drift.TableDiffe
 
 // refused looks at a table of which a change could not be applied. If its
 // structure may be why, the change and those behind it are kept, and the error
-// tells both. held is the part that keeps them, "" for none.
-func (w *driftWatch) refused(ctx context.Context, s *sourceShard, key tableKey, failure *pgerror.Error, at stream.LSN) (why *pgerror.Error, part string) {
+// tells both. part is what keeps them, "" for nothing. everywhere says that no
+// shard of the destination has had the change yet.
+func (w *driftWatch) refused(ctx context.Context, s *sourceShard, key tableKey, failure *pgerror.Error, at stream.LSN, everywhere bool) (why *pgerror.Error, part string) {
 	st := w.structure()
 	found, err := st.read(ctx, []catalog.Name{key.table})
 	if err != nil {
@@ -310,7 +338,7 @@ func (w *driftWatch) refused(ctx context.Context, s *sourceShard, key tableKey, 
 	// If it went on by an escape hatch, only a command or a change lets it try again.
 	t.failed = !judged.Verdict.Stops() && judged.Verdict != drift.Apply
 	w.mu.Unlock()
-	if len(w.job.pair.destination) == 1 { // with several, others may be ahead of the one that refuses
+	if everywhere || len(w.job.pair.destination) == 1 { // else others may be ahead of the one that refuses
 		part = w.hold(ctx, s, key, func(config.Server) (stream.LSN, error) { return at, nil })
 	}
 	if len(judged.Ways) == 0 { // it went on by an option: what resolves it is what would without

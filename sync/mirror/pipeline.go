@@ -267,6 +267,11 @@ func (t *pipelineTables) Find(ctx context.Context, relation *stream.Relation, at
 	}
 	if misfit != nil {
 		p.source.job.manager.log.Error("a table is stopped", "table", name.String(), "sqlstate", misfit.Code, "error", misfit.Message, "detail", misfit.Detail)
+		if row, _ := p.source.job.tables.get(key); p.only == nil && row.LiveLSN == 0 && held.until == 0 {
+			if why, part := p.source.job.drift.refused(ctx, p.source, key, misfit, at, true); why != nil {
+				return nil, p.source.job.drift.stopped(ctx, p.source, key, part, why, at)
+			}
+		}
 		p.source.job.manager.metrics.TableStop(p.source.job.pair.mirror, p.source.number)
 		return nil, t.stop(ctx, key, withWayOut(misfit, p.source.job.pair.mirror, name), max(at, from))
 	}
@@ -281,7 +286,7 @@ func (t *pipelineTables) Stop(ctx context.Context, table catalog.Name, failure *
 		return p.source.job.drift.heldAgain(ctx, key, failure)
 	}
 	if row, _ := p.source.job.tables.get(key); p.only == nil && row.LiveLSN == 0 {
-		if why, part := p.source.job.drift.refused(ctx, p.source, key, failure, at); why != nil {
+		if why, part := p.source.job.drift.refused(ctx, p.source, key, failure, at, false); why != nil {
 			return p.source.job.drift.stopped(ctx, p.source, key, part, why, at)
 		}
 	}
