@@ -132,9 +132,7 @@ func TestDriftPolicies(t *testing.T) {
 			continue
 		}
 		equalColumns(t, source, destination, p.name, p.columns)
-		if row := tableRow(t, m, "public."+p.name); row.State != p.state {
-			t.Errorf("%s is %s: %s", p.name, row.State, full(row.Error))
-		}
+		becomes(t, m, "public."+p.name, p.state) // one that was held meanwhile is handed over behind its rows
 		if p.says != "" {
 			allowedBy(t, m, "public."+p.name, p.says)
 		}

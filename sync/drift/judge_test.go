@@ -82,7 +82,7 @@ func TestJudge(t *testing.T) {
 		{name: "added, permissive", c: added, policy: with(func(p *Policy) { p.Validation = "permissive" }), want: StopTable, commands: "SYNC_SCHEMA m public.users", sql: `ALTER TABLE "public"."users" ADD COLUMN "phone" text;`},
 		{name: "added, disabled", c: added, policy: with(func(p *Policy) { p.Validation = "disabled" }), want: OK, by: "validation", skipped: []string{"phone"}},
 		{name: "extra", c: extra, policy: with(nil), want: Warn},
-		{name: "extra, stop", c: extra, policy: with(func(p *Policy) { p.TargetAddedColumns = "stop" }), want: StopTable, by: "target_added_columns", commands: "ALTER MIRROR m WITH (drift.target_added_columns = 'allow'); RETRY MIRROR m"},
+		{name: "extra, stop", c: extra, policy: with(func(p *Policy) { p.TargetAddedColumns = "stop" }), want: StopTable, by: "target_added_columns", commands: "ALTER MIRROR m WITH (allow_schema_drift = (target_superset)); RETRY MIRROR m"},
 		{name: "removed", c: removed, policy: with(nil), want: StopTable, commands: "ALTER MIRROR m WITH (preserve_columns = 'public.users.phone'); RETRY MIRROR m"},
 		{name: "removed, preserve", c: removed, policy: with(func(p *Policy) { p.SourceRemovedColumns = "preserve" }), want: Warn, by: "source_removed_columns"},
 		{name: "removed, null", c: removed, policy: with(func(p *Policy) { p.NullColumns = []string{"phone"} }), want: Warn, by: "null_columns"},

@@ -173,7 +173,7 @@ func (w *wayList) hatches(stops []TableDifference) {
 		w.add(Way{Text: "keep the column, NULL in every row that is new from now on", Commands: []string{w.alterMirror("null_columns", list), w.retry()}, Flag: flag("null-removed-columns", list, none), Lossy: true})
 	}
 	if list := columns(ExtraColumn); len(list) > 0 {
-		w.add(Way{Text: "allow columns that only the destination has", Commands: []string{fmt.Sprintf("ALTER MIRROR %s WITH (drift.target_added_columns = 'allow')", w.mirror), w.retry()}, Flag: "--allow-schema-drift=" + TargetSuperset})
+		w.add(Way{Text: "allow columns that only the destination has", Commands: []string{fmt.Sprintf("ALTER MIRROR %s WITH (allow_schema_drift = (target_superset))", w.mirror), w.retry()}, Flag: "--allow-schema-drift=" + TargetSuperset})
 	}
 	if list := columns(TypeSafe, TypeWarn, TypeUnsafe); len(list) > 0 {
 		types := map[string]string{}

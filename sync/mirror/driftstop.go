@@ -458,3 +458,28 @@ func (w *driftWatch) renew(ctx context.Context, keys []tableKey) error {
 	}
 	return nil
 }
+
+// handles looks at a table whose rows do not fit as they come, and tells whether
+// the policy says how they are to be written instead.
+func (w *driftWatch) handles(ctx context.Context, relation *stream.Relation) bool {
+	name := catalog.Name{Schema: relation.Schema, Name: relation.Name}
+	st := w.structure()
+	found, err := st.read(ctx, []catalog.Name{name})
+	if err != nil {
+		return false // the table stops; what is asked for then compares it again
+	}
+	w.mu.Lock()
+	t := w.table(name)
+	before := t.before
+	w.mu.Unlock()
+	judged := worst(st.judge(found[0], before, behind(relation, found[0])))
+	if judged.Verdict.Stops() || judged.Verdict == drift.Apply {
+		return false
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	next := handlingOf(&judged)
+	changed := !next.equal(t.handling)
+	t.handling = next
+	return changed
+}

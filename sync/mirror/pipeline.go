@@ -259,6 +259,11 @@ func (t *pipelineTables) Find(ctx context.Context, relation *stream.Relation, at
 	if err != nil {
 		return nil, err
 	}
+	if misfit != nil && p.source.job.drift.handles(ctx, relation) { // what is known of it is older than the row
+		if target, misfit, err = p.source.target(ctx, relation, from, held.until, p.into[name]); err != nil {
+			return nil, err
+		}
+	}
 	if misfit == nil && p.binary && target.TextOnly() {
 		return nil, errAsText
 	}
