@@ -45,7 +45,7 @@ func policyTables() []policyTable {
 		{"p_null", with(config.MirrorDrift{SourceRemovedColumns: "null"}), drop, "", "id, n", mirror.TableStreaming, ""},
 		{"p_drop", with(config.MirrorDrift{SourceRemovedColumns: "drop"}), drop, "", "*", mirror.TableStreaming, ""},
 		{"p_cast", config.TableDrift{ColumnDrift: config.ColumnDrift{AllowTypeCasts: []string{"n:integer"}}}, rows, "ALTER TABLE %s ALTER n TYPE integer", "id, v, round(n)::int", mirror.TableStreaming, "allow_type_casts: n"},
-		{"p_extra", with(config.MirrorDrift{TargetAddedColumns: "stop"}), rows, "ALTER TABLE %s ADD COLUMN own int", "id, v, n", mirror.TableStopped, "target_added_columns"},
+		{"p_extra", with(config.MirrorDrift{TargetAddedColumns: "stop"}), rows, "ALTER TABLE %s ADD COLUMN own int", "id, v, n", mirror.TableStopped, "target_superset"},
 		{"p_own", config.TableDrift{}, rows, "ALTER TABLE %s ADD COLUMN own int DEFAULT 3", "id, v, n", mirror.TableStreaming, ""},
 		{"p_permissive", with(config.MirrorDrift{Validation: "permissive"}), rows, "ALTER TABLE %s ADD CHECK (n < 1000)", "id, v, n", mirror.TableStreaming, "validation"},
 		{"p_warn", with(config.MirrorDrift{WarnOnly: &yes}), rows, "ALTER TABLE %s ADD CHECK (n < 1000)", "id, v, n", mirror.TableStreaming, "warn_only"},
