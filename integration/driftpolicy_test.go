@@ -110,6 +110,7 @@ func equalColumns(tb testing.TB, source, destination *pgtest.Database, table, co
 // is recommended, followed literally, without a new copy.
 func TestDriftPolicies(t *testing.T) {
 	t.Parallel()
+	pgtest.Long(t)
 	tables := policyTables()
 	m, source, destinations := policyMirror(t, tables, 1)
 	destination := destinations[0]
