@@ -102,6 +102,14 @@ func commandTable() []*command {
 			role:        Admin, columns: syncSchemaColumns, example: "APPROVE reporting public.orders", run: runApprove, effects: true,
 		},
 		{
+			syntax: "SETUP SCHEMA <database> [REMOVE]",
+			help:   "let a source tell its mirrors of schema changes",
+			description: "Puts event triggers into every shard of the database, by its schema admin, who has to be a superuser or whom the provider lets create them. " +
+				"With them schema changes are followed at their exact place in the stream; without them the catalogs are polled, which is later. Run it before the mirror is " +
+				"made if you can. It may be run again. REMOVE takes them away.",
+			role: Admin, columns: setupSchemaColumns, example: "SETUP SCHEMA prod", run: runSetupSchema, effects: true,
+		},
+		{
 			syntax: "DROP MIRROR <mirror>",
 			help:   "end a mirror: stop its task, drop its slots, forget its state",
 			description: "The tables on the destination and their rows stay. A slot that was not made here stays too. If a slot cannot " +

@@ -69,6 +69,9 @@ type Engine interface {
 	TakeConfiguration(ctx context.Context) []*pgerror.Error
 	// MirrorLog gives what has happened to a mirror, the newest first.
 	MirrorLog(ctx context.Context, name string, filter mirror.LogFilter) ([]mirror.MirrorEvent, error)
+	// SetupSchema puts the event triggers into every shard of a database that tell
+	// of schema changes, or takes them away; 42501 where the role may not.
+	SetupSchema(ctx context.Context, database string, remove bool) ([]mirror.SetupSchemaRow, error)
 	// DropMirror ends a mirror; 42704 if there is none of that name.
 	DropMirror(ctx context.Context, name string) (mirror.DropMirrorReport, error)
 	// Mirrors gives all mirrors, in the order in which they are to be shown; so

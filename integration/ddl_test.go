@@ -165,3 +165,11 @@ func sameTable(t *testing.T, source *pgtest.Database, destinations []*pgtest.Dat
 		t.Errorf("%s (-source +destination):\n%s", table, diff)
 	}
 }
+
+// arrivedIn waits until all that the source has committed is applied, and
+// compares the rows of all tables.
+func arrivedIn(t *testing.T, m *mirror.Manager, source *pgtest.Database, destinations []*pgtest.Database) {
+	t.Helper()
+	ledger.CaughtUp(t, source, applied(m))
+	sameTable(t, source, destinations, "items")
+}

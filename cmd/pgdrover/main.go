@@ -35,6 +35,7 @@ type cli struct {
 	DataSync    dataSyncCommand    `cmd:"" help:"Copy schema and rows, then apply changes until a signal comes: exit code 0 if every table streamed by then."`
 	Mirror      mirrorCommand      `cmd:"" help:"Make, change, pause, end and look at mirrors."`
 	Schema      schemaCommand      `cmd:"" help:"Compare the tables of a mirror with the destination's, and bring them to the source's."`
+	Setup       setupCommand       `cmd:"" help:"Prepare the source of mirrors."`
 	SchemaDiff  schemaDiffCommand  `cmd:"" help:"Compare the schemas of two databases and exit: 0 equal, 1 different, 3 could not compare."`
 	Configcheck configcheckCommand `cmd:"" help:"Check both configuration files and exit."`
 	Hash        hashCommand        `cmd:"" help:"Print the SCRAM-SHA-256 verifier of a password, for password_hash in users.toml."`

@@ -53,7 +53,16 @@ func (r Rules) Compared(e *dump.Entry) bool {
 	if err != nil || phase == dump.Session || phase == dump.NoPhase || e.OfDatabase() {
 		return false
 	}
+	if ofSetup(e) {
+		return false
+	}
 	return !r.IgnorePrivileges || (e.Kind != dump.KindACL && e.Kind != dump.KindDefaultACL)
+}
+
+// ofSetup tells whether an entry is one of the event triggers that SETUP SCHEMA
+// makes, or belongs to one.
+func ofSetup(e *dump.Entry) bool {
+	return e.Kind == dump.KindEventTrigger && strings.HasPrefix(e.Tag, "pgdrover_") || strings.HasPrefix(e.Tag, "EVENT TRIGGER pgdrover_")
 }
 
 func (r Rules) sameDefinition(source, destination *dump.Entry) bool {

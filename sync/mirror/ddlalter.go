@@ -205,7 +205,7 @@ func (a *shardAlteration) statement(ctx context.Context, tx pgx.Tx, g *changeGro
 		if g.t != nil {
 			table = g.t.table
 		}
-		a.step.f.tellChange(ctx, "warning", table, a.step.final, "rows go on, but the destination refuses: "+statement.SQL, refused.error(a.server))
+		a.step.f.tellChange(ctx, table, a.step.final, "rows go on, but the destination refuses: "+statement.SQL, refused.error(a.server))
 		return nil
 	}
 	return err
@@ -310,7 +310,7 @@ func (a *shardAlteration) drops(ctx context.Context, tx pgx.Tx) error {
 func (a *shardAlteration) afterwards(ctx context.Context) {
 	for _, sql := range a.later {
 		if _, err := a.conn.Exec(ctx, sql); err != nil {
-			a.step.f.tellChange(ctx, "warning", catalog.Name{}, a.step.final, "rows go on, but the destination refuses: "+sql, pgerror.From(err))
+			a.step.f.tellChange(ctx, catalog.Name{}, a.step.final, "rows go on, but the destination refuses: "+sql, pgerror.From(err))
 		}
 	}
 }

@@ -16,7 +16,7 @@ func (f *schemaFollower) Plan(ctx context.Context, tx *stream.Transaction, fresh
 		return f.planMark(ctx, tx)
 	}
 	if tx.Messages > 0 {
-		parts, err := f.planEvents(ctx, tx)
+		parts, err := f.planEvents(tx)
 		if parts != nil || err != nil {
 			return parts, err
 		}
@@ -43,7 +43,7 @@ func (f *schemaFollower) planMark(ctx context.Context, tx *stream.Transaction) (
 // planEvents finds the events of a transaction. It is divided where rows come
 // before an event that may be about their tables; what decides is the content of
 // the transaction alone, so that it is divided in the same way every time.
-func (f *schemaFollower) planEvents(ctx context.Context, tx *stream.Transaction) ([]apply.Part, error) {
+func (f *schemaFollower) planEvents(tx *stream.Transaction) ([]apply.Part, error) {
 	d := division{rows: map[uint32]bool{}}
 	err := tx.Each(func(c *stream.Change) error {
 		d.change(f, c)
@@ -52,7 +52,8 @@ func (f *schemaFollower) planEvents(ctx context.Context, tx *stream.Transaction)
 	if err != nil || !d.events {
 		return nil, err
 	}
-	if !(apply.Between(f.from) && tx.FinalLSN < f.from && f.from < tx.EndLSN) && !f.concerns(tx, d.steps()) {
+	inPart := apply.Between(f.from) && tx.FinalLSN < f.from && f.from < tx.EndLSN // was applied by an earlier run
+	if !inPart && !f.concerns(tx, d.steps()) {
 		return nil, nil
 	}
 	parts := d.end(f, tx)

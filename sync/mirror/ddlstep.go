@@ -121,7 +121,7 @@ func (s *schemaStep) Run(ctx context.Context, to stream.LSN) (bool, error) {
 		f.through[oid] = max(f.through[oid], at)
 	}
 	if plan != nil {
-		s.finish(ctx, plan)
+		s.finish(plan)
 	}
 	return moved, nil
 }
@@ -292,13 +292,7 @@ func (s *schemaStep) typeChange(plan *schemaPlan, registry *ddl.Registry, c *ddl
 // tableChange plans one change of a table.
 func (s *schemaStep) tableChange(plan *schemaPlan, t *tableChange, c *ddl.Change) {
 	f := s.f
-	root, viaRoot := catalog.Name{}, false
-	if d := c.After; d != nil {
-		root, viaRoot = f.publishedRoot(d)
-	} else if c.Before != nil {
-		root, viaRoot = f.publishedRoot(c.Before)
-	}
-	_ = root
+	viaRoot := c.After != nil && f.viaRoot(c.After) || c.After == nil && c.Before != nil && f.viaRoot(c.Before)
 	verdict, why := ddl.Judge(c)
 	switch verdict {
 	case ddl.Metadata:
@@ -394,10 +388,10 @@ func (s *schemaStep) markTable(ctx context.Context, tables *tableRegistry, t *ta
 		if TableState(t.row.State) == TableUnpublished {
 			return nil
 		}
-		f.tellChange(ctx, "warning", t.table, s.final, "no longer followed: "+t.unpublished, nil)
+		f.tellChange(ctx, t.table, s.final, "no longer followed: "+t.unpublished, nil)
 		return tables.set(ctx, TableUnpublished, nil, t.key)
 	case t.row.Part != "" && s.final >= t.row.SyncLSN, TableState(t.row.State) == TableCopying && s.final >= t.row.SyncLSN:
-		f.tellChange(ctx, "warning", t.table, s.final, "altered while it was copied: it is copied again", nil)
+		f.tellChange(ctx, t.table, s.final, "altered while it was copied: it is copied again", nil)
 		return tables.set(ctx, TableResyncing, func(row *state.Table) { row.Part = "" }, t.key)
 	case !t.live:
 		return nil
@@ -418,7 +412,7 @@ func (s *schemaStep) markNew(ctx context.Context, tables *tableRegistry, t *tabl
 	if there && row.Membership.OID != 0 && row.Membership.OID != t.after.OID {
 		destination := f.source.job.destinationNames([]catalog.Name{t.table})[0]
 		t.aside = moveAside(destination, row.Membership.OID)
-		f.tellChange(ctx, "warning", t.table, s.final, fmt.Sprintf("another table has this name now: the old one is kept in schema %s of the destination", keptSchema(row.Membership.OID)), nil)
+		f.tellChange(ctx, t.table, s.final, fmt.Sprintf("another table has this name now: the old one is kept in schema %s of the destination", keptSchema(row.Membership.OID)), nil)
 	}
 	fresh := func(row *state.Table) { row.Membership, row.Attempt, row.Part = catalog.Membership{}, 0, "" }
 	if !there {
@@ -455,12 +449,12 @@ func (s *schemaStep) stop(ctx context.Context, t *tableChange, why *pgerror.Erro
 
 // copyAgain has a table copied again once the step is done.
 func (s *schemaStep) copyAgain(ctx context.Context, t *tableChange) error {
-	s.f.tellChange(ctx, "warning", t.table, s.final, "copied again: "+t.resync, nil)
+	s.f.tellChange(ctx, t.table, s.final, "copied again: "+t.resync, nil)
 	return s.f.source.job.tables.set(ctx, TableResyncing, func(row *state.Table) { row.LiveLSN = 0 }, t.key)
 }
 
 // finish has the stream look at what is new, when everything is done.
-func (s *schemaStep) finish(ctx context.Context, plan *schemaPlan) {
+func (s *schemaStep) finish(plan *schemaPlan) {
 	f := s.f
 	for _, t := range plan.tables {
 		oid := uint32(0)

@@ -116,9 +116,9 @@ func (f *schemaFollower) renameRows(ctx context.Context, renames map[tableKey]ta
 }
 
 // tellChange records that something was done about a change of the source.
-func (f *schemaFollower) tellChange(ctx context.Context, level string, table catalog.Name, at stream.LSN, message string, why *pgerror.Error) {
+func (f *schemaFollower) tellChange(ctx context.Context, table catalog.Name, at stream.LSN, message string, why *pgerror.Error) {
 	job := f.source.job
-	e := state.Event{Level: level, Kind: "schema", TaskID: job.journal.task, Shard: f.source.number, Schema: table.Schema, Name: table.Name, LSN: at, Message: message, Error: why}
+	e := state.Event{Level: "warning", Kind: "schema", TaskID: job.journal.task, Shard: f.source.number, Schema: table.Schema, Name: table.Name, LSN: at, Message: message, Error: why}
 	job.manager.log.Info("schema change of the source", "task", job.journal.task, "shard", f.source.number, "table", table.String(), "lsn", at.String(), "what", message)
 	err := job.journal.write(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		return state.AddEvents(ctx, conn, job.journal.mirrorID, e)
@@ -142,13 +142,12 @@ func moveAside(table catalog.Name, oid uint32) []string {
 	}
 }
 
-// published is the way in which a table is known under its root's name, if it is.
-func (f *schemaFollower) publishedRoot(d *catalog.TableDescription) (catalog.Name, bool) {
+// viaRoot tells whether the rows of a partition are published as its root's.
+func (f *schemaFollower) viaRoot(d *catalog.TableDescription) bool {
 	if d.Partition == nil || d.Partition.Root == nil {
-		return catalog.Name{}, false
+		return false
 	}
-	viaRoot := slices.ContainsFunc(d.Publications, func(p catalog.PublicationDescription) bool {
+	return slices.ContainsFunc(d.Publications, func(p catalog.PublicationDescription) bool {
 		return p.Name == f.source.job.req.Publication && p.ViaRoot
 	})
-	return *d.Partition.Root, viaRoot
 }
