@@ -182,6 +182,9 @@ func (b *beside) run(ctx context.Context) error {
 	for _, p := range b.parts {
 		p.into = map[catalog.Name]catalog.Name{b.table: b.target()}
 	}
+	if err := b.job.drift.beforeJoin(ctx, b.parts); err != nil {
+		return err
+	}
 	b.step(stepCopy, -1)
 	if err := b.job.copyRows(ctx, b.parts); err != nil {
 		return err
