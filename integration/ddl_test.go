@@ -171,5 +171,6 @@ func sameTable(t *testing.T, source *pgtest.Database, destinations []*pgtest.Dat
 func arrivedIn(t *testing.T, m *mirror.Manager, source *pgtest.Database, destinations []*pgtest.Database) {
 	t.Helper()
 	ledger.CaughtUp(t, source, applied(m))
+	follows(t, m, "public.items")
 	sameTable(t, source, destinations, "items")
 }
