@@ -19,6 +19,7 @@ func (s *session) readAnswers() (more bool, err error) {
 	s.mu.Lock()
 	server, room := s.server, s.downRoom
 	s.downRoom = 0
+	s.back.inside = s.downRest > 0
 	s.mu.Unlock()
 	if server == nil {
 		return false, nil

@@ -247,6 +247,7 @@ func (s *session) ask(sql string) (rows [][]string, err error) {
 
 // receive reads one whole message of the server; body is good until the next.
 func (s *session) receive() (kind byte, body []byte, err error) {
+	s.back.inside = false
 	for {
 		b := s.back.unread()
 		if len(b) >= wire.HeaderLength {

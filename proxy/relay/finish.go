@@ -276,6 +276,7 @@ func (s *session) drainOnce(server *pool.Server) bool {
 	s.mu.Lock()
 	room := s.downRoom
 	s.downRoom = 0
+	s.back.inside = s.downRest > 0
 	s.mu.Unlock()
 	s.back.grow(room)
 	if s.back.more() != nil {

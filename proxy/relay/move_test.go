@@ -2,8 +2,10 @@ package relay_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -150,4 +152,60 @@ func TestReplicationConnections(t *testing.T) {
 		closeConn(other)
 	}
 	wantCode(t, err, "0A000", "replication connections need pooler_mode = \"session\"")
+}
+
+// A database is re-pointed while its clients work: those of transaction mode notice
+// a wait, those of session mode are moved, and who does not end its transaction is
+// ended.
+func TestSwitchToAnotherDatabase(t *testing.T) {
+	t.Parallel()
+	each(t, []config.PoolerMode{config.ModeTransaction, config.ModeSession}, func(t *testing.T, mode config.PoolerMode) {
+		s := newStand(t, setup{mode: mode})
+		target := s.database.Cluster.CreateDatabase(t)
+		for _, d := range []*pgtest.Database{s.database, target} {
+			d.Exec(t, "CREATE TABLE place AS SELECT current_database()::text AS name")
+		}
+		idle, stubborn, busy := s.speak(), s.speak(), s.connect()
+		idle.say(1, query("SET work_mem = '7MB'"))
+		idle.say(1, parse("where", "SELECT name FROM place"), syncing)
+		stubborn.say(1, query("BEGIN; SELECT 1"))
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		if _, err := s.pools.Hold(ctx, pool.HoldRequest{Token: "t", Database: "app", Deadline: 300 * time.Millisecond, Code: "57P04", Sessions: pool.MoveSessions}); err != nil {
+			t.Fatal(err)
+		}
+		if m, err := stubborn.Receive(); err != nil || short(m) != "E57P04" {
+			t.Errorf("who did not end its transaction got %v, %v", m, err)
+		}
+		answered := make(chan string, 1)
+		go func() {
+			var name string
+			if err := busy.QueryRow(context.Background(), "SELECT name FROM place WHERE name <> $1", "x").Scan(&name); err != nil {
+				name = err.Error()
+			}
+			answered <- name
+		}()
+		servers := slices.Clone(s.current.Load().Databases)
+		servers[0].DatabaseName = target.Name
+		if err := s.pools.Repoint("t", "app", servers); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case name := <-answered:
+			t.Errorf("a query was answered %q while its database was held", name)
+		default:
+		}
+		if err := s.pools.Release("t", "app"); err != nil {
+			t.Fatal(err)
+		}
+		if name := <-answered; name != target.Name {
+			t.Errorf("who waited was answered %q, want %q", name, target.Name)
+		}
+		if got := idle.say(1, bind("where"), execute, syncing); got != "2 D["+target.Name+"] C[SELECT 1] Z" {
+			t.Errorf("who was idle is answered %q, want %q", got, target.Name)
+		}
+		if got := idle.say(1, query("SHOW work_mem")); got != "T D[7MB] C[SHOW] Z" {
+			t.Errorf("its settings: %q", got)
+		}
+	})
 }

@@ -202,6 +202,7 @@ func (s *session) input() error {
 	if due && !pumping {
 		return s.exchange()
 	}
+	s.in.inside = s.upRest > 0 // of this goroutine
 	s.in.grow(room)
 	if room == 0 && len(s.in.unread()) == 0 {
 		s.in.release()

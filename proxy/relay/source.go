@@ -24,6 +24,8 @@ type source struct {
 	lent  *[]byte // from buffers; nil if there is none, or data is a larger one
 	data  []byte  // nil without a buffer
 	at, n int     // data[at:n] is unread
+	// inside: what is read next is not the beginning of a message.
+	inside bool
 
 	attempt func(fd uintptr) bool // one read; made once
 	got     int
@@ -146,19 +148,23 @@ func (s *source) tryRead(fd uintptr) bool {
 	}
 }
 
-// readConn waits for one byte before it takes a buffer. TLS has the rest of the
-// record by then.
+// readConn reads where it is not known whether there is something. At the beginning
+// of a message it waits for one byte before it takes a buffer: four more belong to
+// it, and TLS has the rest of the record by then.
 func (s *source) readConn() error {
 	if s.data == nil {
-		if n, err := s.conn.Read(s.first[:]); n == 0 {
-			if err == nil {
-				err = io.ErrNoProgress
+		if s.inside {
+			s.acquire()
+		} else {
+			if n, err := s.conn.Read(s.first[:]); n == 0 {
+				if err == nil {
+					err = io.ErrNoProgress
+				}
+				return err
 			}
-			return err
+			s.acquire()
+			s.data[0], s.n = s.first[0], 1
 		}
-		s.acquire()
-		s.data[0], s.n = s.first[0], 1
-		return nil
 	}
 	n, err := s.conn.Read(s.data[s.n:])
 	if n > 0 {
