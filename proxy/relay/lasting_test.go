@@ -54,7 +54,7 @@ func TestLastingStateKeepsTheServer(t *testing.T) {
 				t.Errorf("afterwards: %q", got)
 			}
 			if got := value(t, other, `SELECT (SELECT count(*) FROM pg_prepared_statements WHERE from_sql) + (SELECT count(*) FROM pg_listening_channels())
-				+ (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()) + (SELECT count(*) FROM pg_class WHERE relpersistence = 't')`); got != "0" {
+				+ (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()) + (SELECT count(*) FROM pg_class WHERE relnamespace = pg_my_temp_schema())`); got != "0" {
 				t.Errorf("%s things are left for the next client", got)
 			}
 		})
