@@ -472,14 +472,20 @@ func (w *driftWatch) handles(ctx context.Context, relation *stream.Relation) boo
 	t := w.table(name)
 	before := t.before
 	w.mu.Unlock()
-	judged := worst(st.judge(found[0], before, behind(relation, found[0])))
+	reports := st.judge(found[0], before, behind(relation, found[0]))
+	judged := worst(reports)
 	if judged.Verdict.Stops() || judged.Verdict == drift.Apply {
 		return false
 	}
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	next := handlingOf(&judged)
 	changed := !next.equal(t.handling)
-	t.handling = next
+	t.handling, t.judged, t.reports = next, judged, reports
+	t.row.Schema, t.row.Name = name.Schema, name.Name
+	events := w.allow(t, time.Now()) // the rows behind it are counted
+	w.mu.Unlock()
+	if err := w.tellEvents(ctx, events); err != nil {
+		w.job.manager.log.Warn("an event could not be recorded", "task", w.job.journal.task, "error", err)
+	}
 	return changed
 }
