@@ -79,7 +79,8 @@ func (c *Client) cancel(ctx context.Context, s *Server, o dial.Options) {
 	p := c.pool
 	p.pools.cancel(ctx, s, o, cancelTimeout)
 	p.mu.Lock()
-	c.cancelling = false
+	again := c.cancelAgain && c.server == s
+	c.cancelling, c.cancelAgain = false, false
 	s.cancels--
 	closing := false
 	if s.parked && s.cancels == 0 {
@@ -91,6 +92,9 @@ func (c *Client) cancel(ctx context.Context, s *Server, o dial.Options) {
 	p.mu.Unlock()
 	if closing {
 		s.close(true)
+	}
+	if again {
+		c.Cancel()
 	}
 }
 

@@ -43,6 +43,7 @@ type Client struct {
 	movedC      chan struct{} // nil before somebody asked for it
 	ended       *pgerror.Error
 	cancelling  bool
+	cancelAgain bool // asked for while a request was under way
 	totals      clientTotals
 	detached    bool
 }
@@ -196,7 +197,11 @@ func (c *Client) Cancel() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := c.server
-	if s == nil || c.cancelling || s.condemned {
+	if s == nil || s.condemned {
+		return
+	}
+	if c.cancelling { // perhaps too early for what runs by now
+		c.cancelAgain = true
 		return
 	}
 	t := s.target
