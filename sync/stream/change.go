@@ -133,6 +133,7 @@ type spoolPart struct {
 	from, to int
 }
 
+// Each calls yield with the changes of the part.
 func (s *spoolPart) Each(yield func(*Change) error) error {
 	at := -1
 	return s.Spool.Each(func(c *Change) error {
@@ -143,6 +144,7 @@ func (s *spoolPart) Each(yield func(*Change) error) error {
 	})
 }
 
+// Close leaves the file to the whole.
 func (s *spoolPart) Close() error { return nil }
 
 // Mark tells whether t is only a position.

@@ -87,10 +87,10 @@ func (u *unfinished) add(c *Change) (size int64, err error) {
 	}
 	u.bytes += size
 	u.lacking = u.lacking || c.Kind == Update && c.Old != nil && c.New.Lacks()
-	switch {
-	case c.Kind == Message:
+	switch c.Kind {
+	case Message:
 		u.messages++
-	case c.Kind == Truncate:
+	case Truncate:
 		for _, r := range c.Truncated.Relations {
 			u.touch(r)
 		}
