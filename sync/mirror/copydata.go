@@ -76,6 +76,8 @@ type sourceShard struct {
 	slotWait   *pgerror.Error
 	slotWaited bool
 	leftOut    *pgerror.Error // operations that the publication leaves out
+	// Tables that got a new file while they were copied: see readers.
+	rewritten map[catalog.Name]bool
 }
 
 func (j *copyData) begun(journal *journal) {

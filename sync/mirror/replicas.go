@@ -3,6 +3,7 @@ package mirror
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -28,7 +29,11 @@ const replicaTime = 60 * time.Second
 // by a temporary slot there (PostgreSQL 16 and later), whose consistent point is
 // the gate of the tables that are read in it: exact as long as it is not before
 // the mirror's own slot, from which the changes come.
-func (s *sourceShard) readers(ctx context.Context, in *snapshot) (sources []tablecopy.Source, closed func()) {
+//
+// It takes a replica seconds to have a snapshot. A table that is truncated more
+// often than that would never be read in one: once that was seen, those that are
+// copied with it are read from the primary.
+func (s *sourceShard) readers(ctx context.Context, in *snapshot, tables []*tablecopy.Table) (sources []tablecopy.Source, closed func()) {
 	workers := s.job.config.General.ReshardingParallelCopies
 	var exporters []*stream.Exporter
 	closed = func() {
@@ -36,7 +41,11 @@ func (s *sourceShard) readers(ctx context.Context, in *snapshot) (sources []tabl
 			e.Close(context.WithoutCancel(ctx))
 		}
 	}
-	for i, server := range s.replicas() {
+	replicas := s.replicas()
+	if slices.ContainsFunc(tables, func(t *tablecopy.Table) bool { return s.wasRewritten(t.Source.Table) }) {
+		replicas = nil
+	}
+	for i, server := range replicas {
 		exporter, err := s.replicaSnapshot(ctx, server, in.at, i)
 		if err != nil {
 			s.job.manager.log.Warn("a replica is not used to copy from", "replica", server.Address(), "error", err)
@@ -50,6 +59,22 @@ func (s *sourceShard) readers(ctx context.Context, in *snapshot) (sources []tabl
 		sources = []tablecopy.Source{{Server: s.server, Snapshot: in.name, LSN: in.at, Workers: workers}}
 	}
 	return sources, closed
+}
+
+// setRewritten notes that a table got a new file while it was copied.
+func (s *sourceShard) setRewritten(table catalog.Name) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.rewritten == nil {
+		s.rewritten = map[catalog.Name]bool{}
+	}
+	s.rewritten[table] = true
+}
+
+func (s *sourceShard) wasRewritten(table catalog.Name) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rewritten[table]
 }
 
 // replicas are the shard's replicas that exist to be copied from.

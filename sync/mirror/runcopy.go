@@ -23,7 +23,7 @@ func (s *sourceShard) runCopier(ctx context.Context, in *snapshot, tables []*tab
 		return err
 	}
 	general := s.job.config.General
-	sources, closed := s.readers(ctx, in)
+	sources, closed := s.readers(ctx, in, tables)
 	defer closed()
 	ranges := tablecopy.Plan(tables, tablecopy.PlanOptions{Workers: general.ReshardingParallelCopies * len(sources), VersionNum: version})
 	if err := s.beginCopy(ctx, in, tables, ranges); err != nil {
@@ -138,6 +138,7 @@ func (o *copyOutcomes) tableDone(t *tablecopy.Table, lsn tablecopy.LSN) {
 func (o *copyOutcomes) tableFailed(t *tablecopy.Table, failure *pgerror.Error) {
 	if errors.Is(failure, tablecopy.ErrRewritten) {
 		// It is copied again, in a snapshot of what it is now.
+		o.source.setRewritten(t.Source.Table)
 		o.source.job.manager.log.Warn("table is copied again", "mirror", o.source.job.pair.mirror, "table", t.Source.Table.String(), "because", failure.Message)
 		o.keep(o.source.job.tables.alter(o.context, func(row *state.Table) TableState {
 			if row.Resync != "" {
