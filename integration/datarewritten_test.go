@@ -18,6 +18,8 @@ func TestDataRewrittenWhileCopied(t *testing.T) {
 	for _, name := range tables {
 		schema += fmt.Sprintf("CREATE TABLE %[1]s (id int PRIMARY KEY, v int); INSERT INTO %[1]s SELECT i, i FROM generate_series(1, 1000) i;\n", name)
 	}
+	// Copied in the first snapshot, and what it references in another one.
+	schema += "CREATE TABLE referring (id int PRIMARY KEY, v int REFERENCES vacuumed); INSERT INTO referring SELECT i, i FROM generate_series(1, 1000) i;\n"
 	source, destination := fresh(t, schema)
 	s := between(source, destination)
 	s.general = quick + "resharding_parallel_copies = 1\n"
@@ -26,6 +28,7 @@ func TestDataRewrittenWhileCopied(t *testing.T) {
 	release := hold(t, destination, "items") // the largest: it is copied first
 	id := copyData(t, m, copyRequest())
 	held(t, destination, "copy")
+	source.Exec(t, "DELETE FROM referring WHERE id > 900")
 	for _, name := range tables {
 		source.Exec(t, fmt.Sprintf("UPDATE %[1]s SET v = -v WHERE id <= 100; DELETE FROM %[1]s WHERE id > 900; INSERT INTO %[1]s VALUES (2000, 1)", name))
 	}
@@ -37,5 +40,7 @@ func TestDataRewrittenWhileCopied(t *testing.T) {
 	if again := pgtest.Column[string](t, destination, "SELECT table_name FROM pgdrover.tables WHERE sync_lsn > (SELECT min(sync_lsn) FROM pgdrover.tables) ORDER BY 1"); len(again) != len(tables) {
 		t.Errorf("copied again: %v", again)
 	}
+	destination.WaitUntil(t, "SELECT EXISTS (SELECT FROM pg_constraint WHERE conrelid = 'referring'::regclass AND contype = 'f' AND convalidated)")
 	stopTask(t, m, id)
+	same(t, m)
 }

@@ -52,6 +52,7 @@ type copyData struct {
 
 	definition config.Mirror
 	drift      *driftWatch
+	postponed  postponed
 }
 
 // sourceShard is one shard of the source: a slot, a snapshot, a stream.
@@ -427,7 +428,7 @@ func (j *copyData) runSchemaPhase(ctx context.Context, phase dump.Phase, gate *s
 		return nil
 	}
 	part := &schemaSync{
-		manager: j.manager, pair: j.pair, binary: j.binary, quoteAll: j.quoteAll, part: true, gate: gate, tolerant: tolerant,
+		manager: j.manager, pair: j.pair, binary: j.binary, quoteAll: j.quoteAll, part: true, gate: gate, tolerant: tolerant, postponed: &j.postponed,
 		req: SchemaSyncRequest{Phase: phase, Source: j.req.Source, Destination: j.req.Destination, Publication: j.req.Publication},
 	}
 	err := j.persist(ctx, func() error {

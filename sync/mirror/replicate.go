@@ -225,6 +225,9 @@ func (j *copyData) lookForTables(ctx context.Context) error {
 	if err := j.resyncs(ctx); err != nil {
 		return err
 	}
+	if err := j.checkPostponed(ctx); err != nil {
+		return err
+	}
 	if j.untidy && tidy { // there may be others that were asked for
 		j.poke()
 	}

@@ -45,22 +45,25 @@ func (j *copyData) rows(ctx context.Context, snapshots map[int]*snapshot) error 
 	if err != nil {
 		return err
 	}
-	work, ctx := errgroup.WithContext(ctx)
+	work, copying := errgroup.WithContext(ctx)
 	for _, s := range j.sources {
 		work.Go(func() error {
 			defer filling.left(s)
-			return s.copyMissing(ctx, snapshots[s.number], filling)
+			return s.copyMissing(copying, snapshots[s.number], filling)
 		})
 	}
 	var schemaFailed error
 	work.Go(func() error {
 		// What fails here is told when the rows are in: hours of copying are not
 		// thrown away for an index.
-		schemaFailed = j.schemaPhase(ctx, dump.PostData, filling.gate)
+		schemaFailed = j.schemaPhase(copying, dump.PostData, filling.gate)
 		return nil
 	})
 	if err := work.Wait(); err != nil {
 		return err
+	}
+	if j.postponed.any() {
+		j.manager.log.Info("rows of tables with foreign keys were read at different moments: the keys are checked when all tables stream", "task", j.journal.task)
 	}
 	if j.req.SyncOnly && schemaFailed == nil {
 		j.untidy = true

@@ -27,7 +27,7 @@ func (j *schemaSync) compare(ctx context.Context) error {
 		return err
 	}
 	differences = slices.DeleteFunc(differences, func(d drift.Difference) bool {
-		return d.What == drift.Extra || d.Phase > dump.PostData
+		return d.What == drift.Extra || d.Phase > dump.PostData || j.postponed.explains(d)
 	})
 	if len(differences) > 0 && j.req.IgnoreErrors {
 		j.manager.log.Warn("differences remain and are ignored", "task", j.journal.task, "differences", len(differences))

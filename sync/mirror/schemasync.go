@@ -34,6 +34,8 @@ type schemaSync struct {
 	gate *schema.Gate // of a part that runs while tables are filled
 	// tolerant: of a part for tables that join, nil otherwise.
 	tolerant *tolerance
+	// postponed: of a part, the foreign keys that have to wait.
+	postponed *postponed
 }
 
 func (j *schemaSync) begun(journal *journal) { j.journal = journal }
@@ -126,6 +128,7 @@ func (j *schemaSync) runOptions() schema.RunOptions {
 	opts := j.pair.runOptions(j.req)
 	opts.Owner = fmt.Sprintf("%d %s", j.journal.mirrorID, j.pair.mirror)
 	opts.Gate = j.gate
+	opts.Postpone = j.postponed.takes
 	opts.IgnoreErrors = opts.IgnoreErrors || j.tolerant != nil // its own failures are seen by it
 	return opts
 }

@@ -62,7 +62,9 @@ func (j *schemaSync) shard(ctx context.Context, plan *schema.Plan) error {
 	runner := &schema.Runner{
 		Server: j.server(plan.Shard), Options: j.runOptions(),
 		Report: func(e schema.Event) {
-			j.tolerant.event(e)
+			if e.State != schema.StateFailed || !j.postponed.takes(e.Statement, e.Err) {
+				j.tolerant.event(e)
+			}
 			j.journal.event(e)
 		},
 	}

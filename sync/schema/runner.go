@@ -25,6 +25,9 @@ type RunOptions struct {
 	IgnoreErrors       bool          // go on after a failed statement
 	MaintenanceWorkMem string        // "" leaves the server's own
 	Gate               *Gate         // holds statements back until their table is filled; nil for none
+	// Postpone tells whether a failure is one that passes later: it is only
+	// reported then. nil for none. It is called from several goroutines.
+	Postpone func(*Statement, *pgerror.Error) bool
 }
 
 // Runner runs the plan of one shard. Its Run owns every goroutine it starts.
@@ -170,7 +173,7 @@ func (r *Runner) alone(ctx context.Context, s *session, st *Statement) error {
 		}
 		failure := r.explain(st, err, attempt)
 		r.report(s, st, StateFailed, attempt, failure)
-		if r.Options.IgnoreErrors {
+		if r.Options.IgnoreErrors || r.Options.Postpone != nil && r.Options.Postpone(st, failure) {
 			return nil
 		}
 		return failure
