@@ -19,6 +19,7 @@ const commandPatience = "1m"
 // TestMirrorFromShell lets the command line pause, resume, alter and retry a
 // mirror that a pgdrover which serves works on.
 func TestMirrorFromShell(t *testing.T) {
+	pgtest.Long(t)
 	t.Parallel()
 	source, destination := fresh(t, pairRows)
 	s := between(source, destination)
@@ -225,6 +226,7 @@ func TestAlterMirrorImpossible(t *testing.T) {
 // mirror runs: what is other is copied again, and nothing is emptied that is not
 // the mirror's.
 func TestAlterMirrorMapping(t *testing.T) {
+	pgtest.Long(t)
 	t.Parallel()
 	source, destination := fresh(t, pairRows)
 	m, _ := between(source, destination).supervised(t)

@@ -65,6 +65,7 @@ func (c *configured) settles(tb testing.TB, want string) {
 // TestConfiguredMirrorChanges changes an entry of [[mirrors]]: RELOAD takes over
 // what can be, and tells of what cannot, with the command that does it.
 func TestConfiguredMirrorChanges(t *testing.T) {
+	pgtest.Long(t)
 	t.Parallel()
 	c := newConfigured(t, shopEntry+"publication = \"all_tables\"\nworkers = 2\n")
 	c.stands(t, "same")

@@ -34,6 +34,7 @@ func failOver(tb testing.TB, primary, standby *pgtest.Cluster) {
 // TestDataSourceFailsOver has a standby take over that does not have the slot:
 // nothing goes on in silence, and what the error says makes both sides equal.
 func TestDataSourceFailsOver(t *testing.T) {
+	pgtest.Long(t)
 	t.Parallel()
 	primary := pgtest.Start(t, pgtest.Options{})
 	standby := primary.Standby(t, pgcluster.StandbyOptions{})

@@ -182,6 +182,7 @@ func TestDataServerIsDown(t *testing.T) {
 // TestDataStreamCut cuts connections to the destination at each point of a
 // group's transaction: it is applied once, whatever its fate was.
 func TestDataStreamCut(t *testing.T) {
+	pgtest.Long(t)
 	t.Parallel()
 	source, destination := fresh(t, pairRows)
 	way := destination.Cluster.Proxy(t)
@@ -216,6 +217,7 @@ func TestDataStreamCut(t *testing.T) {
 
 // TestDataSourceCut cuts connections to the source while changes are read.
 func TestDataSourceCut(t *testing.T) {
+	pgtest.Long(t)
 	t.Parallel()
 	source, destination := fresh(t, pairRows)
 	way := source.Cluster.Proxy(t)

@@ -10,6 +10,7 @@ import (
 // TestDataJoinsBesideDrift lets tables join though the definition of another one
 // differs on the destination.
 func TestDataJoinsBesideDrift(t *testing.T) {
+	pgtest.Long(t)
 	t.Parallel()
 	source, destination := fresh(t, pairRows)
 	m := between(source, destination).manager(t)

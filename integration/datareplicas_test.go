@@ -120,6 +120,7 @@ func leftOut(tb testing.TB, log *logged, c *pgtest.Cluster, words ...string) {
 // TestDataFromReplicas copies from two standbys, which share the tables, while
 // the primary is written to.
 func TestDataFromReplicas(t *testing.T) {
+	pgtest.Long(t)
 	t.Parallel()
 	r := replicate(t, pgtest.Newer(t), 2)
 	t.Run("share", func(t *testing.T) {

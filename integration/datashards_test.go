@@ -119,6 +119,7 @@ func TestDataToShards(t *testing.T) {
 // TestDataKeyWithoutShard has rows whose key no shard takes: their table stops
 // and names the row; it is never copied to all.
 func TestDataKeyWithoutShard(t *testing.T) {
+	pgtest.Long(t)
 	t.Parallel()
 	const made = `
 CREATE TABLE nulls (id int PRIMARY KEY, tenant bigint); ALTER TABLE nulls REPLICA IDENTITY FULL;

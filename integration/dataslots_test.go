@@ -59,6 +59,7 @@ func dropSlot(tb testing.TB, source *pgtest.Database) {
 }
 
 func TestDataSlotDropped(t *testing.T) {
+	pgtest.Long(t)
 	t.Parallel()
 	for _, while := range []string{"stopped", "streaming"} {
 		t.Run(while, func(t *testing.T) {
@@ -89,6 +90,7 @@ func TestDataSlotDropped(t *testing.T) {
 
 // TestDataSlotInvalidated lets the source remove log that the slot needs.
 func TestDataSlotInvalidated(t *testing.T) {
+	pgtest.Long(t)
 	t.Parallel()
 	c := pgtest.Start(t, pgtest.Options{Settings: map[string]string{"max_slot_wal_keep_size": "1MB", "min_wal_size": "32MB", "max_wal_size": "32MB"}})
 	for _, while := range []string{"stopped", "streaming"} {
@@ -141,6 +143,7 @@ func TestDataSlotInvalidated(t *testing.T) {
 // TestDataPublicationDropped drops the publication under a stream. What was
 // written before it is made anew cannot be had any more.
 func TestDataPublicationDropped(t *testing.T) {
+	pgtest.Long(t)
 	t.Parallel()
 	source, destination := fresh(t, pairRows)
 	m := between(source, destination).manager(t)
@@ -160,6 +163,7 @@ func TestDataPublicationDropped(t *testing.T) {
 // TestDataDestinationRestored puts the destination back to what it was before
 // transactions that the slot has let go.
 func TestDataDestinationRestored(t *testing.T) {
+	pgtest.Long(t)
 	t.Parallel()
 	source, destination := fresh(t, pairRows)
 	m := between(source, destination).manager(t)

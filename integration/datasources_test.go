@@ -201,6 +201,9 @@ func TestDataFromShards(t *testing.T) {
 	t.Parallel()
 	for _, n := range []int{1, 3} {
 		t.Run(fmt.Sprintf("to %d", n), func(t *testing.T) {
+			if n == 1 {
+				pgtest.Long(t)
+			}
 			t.Parallel()
 			sources, destinations, s := tenantSetup(t, n, "")
 			sources[1].Exec(t, "DELETE FROM settings WHERE id > 10; INSERT INTO settings VALUES (1000, 'of shard 1 alone')") // only shard 0 is asked
@@ -361,6 +364,7 @@ CREATE TABLE parted_high PARTITION OF parted FOR VALUES FROM (50) TO (1000);
 // TestDataFromShardsTruncate empties a table on one shard of the source: the
 // rows that came from the other must stay, or the table must stop.
 func TestDataFromShardsTruncate(t *testing.T) {
+	pgtest.Long(t)
 	t.Parallel()
 	sources, destinations, s := tenantSetup(t, 1, "")
 	m := s.manager(t)

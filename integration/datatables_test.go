@@ -82,6 +82,9 @@ func TestDataKindsOfTables(t *testing.T) {
 	t.Parallel()
 	for _, root := range []bool{false, true} {
 		t.Run(fmt.Sprintf("publish_via_partition_root=%t", root), func(t *testing.T) {
+			if root {
+				pgtest.Long(t)
+			}
 			t.Parallel()
 			source, destination := fresh(t, oddTables)
 			source.Exec(t, fmt.Sprintf(`DROP PUBLICATION all_tables; CREATE PUBLICATION all_tables FOR TABLE odd.parts, odd.parent, odd.made, odd.nothing, odd.empty, odd.referred, odd.refers,
@@ -195,6 +198,9 @@ func TestDataTableIsAnother(t *testing.T) {
 	} {
 		for _, while := range []string{"streaming", "stopped"} {
 			t.Run(name+", "+while, func(t *testing.T) {
+				if name != "removed and added" || while != "streaming" {
+					pgtest.Long(t)
+				}
 				t.Parallel()
 				source, destination := fresh(t, pairRows+"CREATE TABLE other (id int PRIMARY KEY, v text, w text DEFAULT 'w'); INSERT INTO other SELECT i, 'v' FROM generate_series(1, 100) i")
 				columns := ""
@@ -263,6 +269,9 @@ func TestDataJoinCut(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if name != "its rows are committed" {
+				pgtest.Long(t)
+			}
 			t.Parallel()
 			source, destination := fresh(t, pairRows)
 			w := ways{source.Cluster.Proxy(t), destination.Cluster.Proxy(t)}
@@ -337,6 +346,7 @@ func TestDataNotCarried(t *testing.T) {
 
 // TestDataWideRow copies, inserts and updates a row of 120 MB.
 func TestDataWideRow(t *testing.T) {
+	pgtest.Long(t)
 	t.Parallel()
 	source, destination := fresh(t, "CREATE TABLE wide (id int PRIMARY KEY, t text, n int); ALTER TABLE wide ALTER t SET STORAGE EXTERNAL; INSERT INTO wide VALUES (1, repeat('x', 120000000), 1)")
 	m := between(source, destination).manager(t)

@@ -152,6 +152,9 @@ func TestConnectionCut(t *testing.T) {
 		}, true},
 	} {
 		t.Run(cut.name, func(t *testing.T) {
+			if cut.phase == dump.PreData && cut.name != "before commit" && cut.name != "holding the lease" && cut.name != "journal" {
+				pgtest.Long(t)
+			}
 			t.Parallel()
 			source, destination := fresh(t, orders)
 			proxy := destination.Cluster.Proxy(t)
@@ -202,6 +205,9 @@ func TestConnectionCutAnywhere(t *testing.T) {
 	t.Parallel()
 	for direction, name := range map[pgtest.Direction]string{pgtest.ToServer: "to the server", pgtest.ToClient: "to the client"} {
 		t.Run(name, func(t *testing.T) {
+			if direction == pgtest.ToClient {
+				pgtest.Long(t)
+			}
 			t.Parallel()
 			source, destination := fresh(t, orders)
 			proxy := destination.Cluster.Proxy(t)

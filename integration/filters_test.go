@@ -15,6 +15,7 @@ import (
 // the mirror has, while the mirror runs and while it rests: the table is
 // stopped, the others go on, and with the filter as it was RESYNC lets it follow.
 func TestRowFilterChanges(t *testing.T) {
+	pgtest.Long(t)
 	t.Parallel()
 	source, destination := fresh(t, pairRows)
 	const publish = `ALTER PUBLICATION filtered SET TABLE notes, items WHERE `

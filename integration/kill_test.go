@@ -185,6 +185,7 @@ func TestTerminated(t *testing.T) {
 // TestKilledAnywhere kills the process at moments drawn by lot, again and again,
 // while it moves a schema with every kind of object.
 func TestKilledAnywhere(t *testing.T) {
+	pgtest.Long(t)
 	t.Parallel()
 	const seed = 20
 	draw := rand.New(rand.NewPCG(seed, seed))

@@ -66,7 +66,7 @@ var everything = []breaker{killIt, cutSource, cutDestination, crashDestination, 
 func TestLedger(t *testing.T) {
 	t.Parallel()
 	for _, c := range []course{
-		{"one destination", oldest, oldest, 1, everything, false},
+		{"one destination", oldest, oldest, 1, everything, true},
 		{"three shards", oldest, oldest, 3, everything, false},
 		{"to a newer version", oldest, pgtest.Newer, 1, []breaker{killIt, cutSource, killIt}, false},
 		{"of a newer version to three shards", pgtest.Newer, pgtest.Newer, 3, []breaker{killIt, cutDestination, killIt}, true},

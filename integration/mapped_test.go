@@ -37,6 +37,9 @@ func TestMappedMirror(t *testing.T) {
 	t.Parallel()
 	for shards := 1; shards <= 2; shards++ {
 		t.Run(fmt.Sprintf("to %d", shards), func(t *testing.T) {
+			if shards == 1 {
+				pgtest.Long(t)
+			}
 			t.Parallel()
 			source, first := fresh(t, pairRows+"ALTER TABLE items ADD COLUMN amount int; UPDATE items SET amount = id % 1000 WHERE id < 5000;")
 			destinations := []*pgtest.Database{first}

@@ -163,6 +163,7 @@ func TestResyncKilled(t *testing.T) {
 // TestResyncStopped stops the task while a table is copied again, and goes on:
 // nothing is left meanwhile, and the table that streams goes on streaming.
 func TestResyncStopped(t *testing.T) {
+	pgtest.Long(t)
 	t.Parallel()
 	b := newBank(t, 1, nil)
 	id := follow(t, b.m)
@@ -217,6 +218,7 @@ func TestResyncStopped(t *testing.T) {
 
 // TestResyncRefused: what cannot be is refused, and the table goes on as it was.
 func TestResyncRefused(t *testing.T) {
+	pgtest.Long(t)
 	t.Parallel()
 	b := newBank(t, 1, func(s *setup) { s.extra += "[data_sync]\nresync_disk_limit = 1000000\nresync_lock_wait = 1500\n" }).streams(t)
 	d := b.shards[0]
@@ -260,6 +262,7 @@ func TestResyncRefused(t *testing.T) {
 
 // TestResyncWaits holds a resync back while the stream is behind.
 func TestResyncWaits(t *testing.T) {
+	pgtest.Long(t)
 	t.Parallel()
 	b := newBank(t, 1, func(s *setup) { s.extra += "[data_sync]\nresync_max_lag = 1000\n" }).streams(t)
 	d := b.shards[0]
@@ -292,6 +295,7 @@ func TestResyncWaits(t *testing.T) {
 // TestResyncViolated puts a foreign key back whose rows violate it by then: it is
 // there, NOT VALID, and the log says which rows those are.
 func TestResyncViolated(t *testing.T) {
+	pgtest.Long(t)
 	t.Parallel()
 	b := newBank(t, 1, nil).streams(t)
 	d := b.shards[0]

@@ -14,6 +14,7 @@ import (
 // TestResyncMapped copies a table again that has another name and other columns at
 // the destination, on one and on two shards, by each strategy.
 func TestResyncMapped(t *testing.T) {
+	pgtest.Long(t)
 	t.Parallel()
 	for shards := 1; shards <= 2; shards++ {
 		t.Run(fmt.Sprintf("to %d", shards), func(t *testing.T) {
@@ -68,6 +69,7 @@ func TestResyncMapped(t *testing.T) {
 // TestResyncPartitions copies partitions again that are published by themselves, and
 // a partitioned table that is published as one.
 func TestResyncPartitions(t *testing.T) {
+	pgtest.Long(t)
 	t.Parallel()
 	const days = `
 CREATE TABLE days (day int, id int, v text, PRIMARY KEY (day, id)) PARTITION BY RANGE (day);

@@ -42,6 +42,7 @@ func (g *groups) take() (most, transactions int64) {
 // TestMirrorGroups gives a mirror batch sizes of its own: as many transactions
 // as these allow are applied together, and not more.
 func TestMirrorGroups(t *testing.T) {
+	pgtest.Long(t)
 	t.Parallel()
 	source, destination := fresh(t, pairRows)
 	s := between(source, destination)
@@ -94,6 +95,7 @@ func TestMirrorGroups(t *testing.T) {
 // TestMirrorWorkers gives mirrors numbers of workers of their own: so many
 // sessions copy rows at the same time.
 func TestMirrorWorkers(t *testing.T) {
+	pgtest.Long(t)
 	t.Parallel()
 	const tables = "CREATE TABLE a AS SELECT i AS id FROM generate_series(1, 1000) i; CREATE TABLE b AS TABLE a; CREATE TABLE c AS TABLE a; CREATE TABLE d AS TABLE a; CREATE TABLE e AS TABLE a;" +
 		"ALTER TABLE a REPLICA IDENTITY FULL; ALTER TABLE b REPLICA IDENTITY FULL; ALTER TABLE c REPLICA IDENTITY FULL; ALTER TABLE d REPLICA IDENTITY FULL; ALTER TABLE e REPLICA IDENTITY FULL;"

@@ -140,7 +140,7 @@ func TestDataSyncExitCodes(t *testing.T) {
 			engine := newStub()
 			test.engine(engine)
 			signals := make(chan os.Signal, 2)
-			stop, cut, release := onSignals(t.Context(), signals)
+			stop, cut, release := onSignals(t.Context(), signals, 0)
 			defer release()
 			sent := make(chan struct{})
 			go func() { // ends with the task's start, or with the test
@@ -208,7 +208,7 @@ func TestDataSyncUsage(t *testing.T) {
 func TestOnSignals(t *testing.T) {
 	t.Parallel()
 	signals := make(chan os.Signal, 3)
-	first, second, end := onSignals(t.Context(), signals)
+	first, second, end := onSignals(t.Context(), signals, 0)
 	if first.Err() != nil || second.Err() != nil {
 		t.Error("ended without a signal")
 	}
@@ -221,7 +221,7 @@ func TestOnSignals(t *testing.T) {
 	wait(t, second)
 	end()
 
-	first, second, end = onSignals(t.Context(), signals)
+	first, second, end = onSignals(t.Context(), signals, 0)
 	end()
 	wait(t, first)
 	wait(t, second)

@@ -17,7 +17,7 @@ const oneSignal = 300 * time.Millisecond
 func twoSignals(parent context.Context) (first, second context.Context, release func()) {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
-	first, second, end := onSignals(parent, signals)
+	first, second, end := onSignals(parent, signals, oneSignal)
 	return first, second, func() {
 		signal.Stop(signals)
 		end()
@@ -25,8 +25,8 @@ func twoSignals(parent context.Context) (first, second context.Context, release 
 }
 
 // onSignals ends the first context with the first signal, and the second with
-// one that comes later than oneSignal.
-func onSignals(parent context.Context, signals <-chan os.Signal) (first, second context.Context, end func()) {
+// one that comes later than within behind it.
+func onSignals(parent context.Context, signals <-chan os.Signal, within time.Duration) (first, second context.Context, end func()) {
 	second, cut := context.WithCancel(parent)
 	first, stop := context.WithCancel(second)
 	go func() { // ends with end
@@ -37,7 +37,10 @@ func onSignals(parent context.Context, signals <-chan os.Signal) (first, second 
 				switch {
 				case !stopping:
 					stop()
-					stopping, same = true, time.After(oneSignal)
+					stopping = true
+					if within > 0 {
+						same = time.After(within)
+					}
 				case same == nil:
 					cut()
 					return

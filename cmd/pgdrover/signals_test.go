@@ -11,7 +11,7 @@ import (
 func TestSignals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		signals := make(chan os.Signal, 2)
-		first, second, end := onSignals(t.Context(), signals)
+		first, second, end := onSignals(t.Context(), signals, oneSignal)
 		defer end()
 		signals <- syscall.SIGTERM
 		signals <- syscall.SIGTERM // to the process, and to its group
