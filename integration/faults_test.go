@@ -185,7 +185,7 @@ func TestConnectionCut(t *testing.T) {
 			}
 			select {
 			case <-fired:
-			default:
+			case <-time.After(10 * time.Second): // told a moment after the cut
 				t.Fatal("the connection was not cut")
 			}
 			if (state == mirror.Finished) != cut.alone {

@@ -90,7 +90,7 @@ func TestCancel(t *testing.T) {
 				conn := mustDial(t, o)
 				running := make(chan []string)
 				go func() { running <- use(t, conn, "SELECT pg_sleep(600)") }()
-				c.Database("postgres").WaitUntil(t, fmt.Sprintf("SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = %d", conn.ProcessID))
+				c.Database("postgres").WaitUntil(t, fmt.Sprintf("SELECT wait_event IS NOT DISTINCT FROM 'PgSleep' FROM pg_stat_activity WHERE pid = %d", conn.ProcessID))
 				wrong := bytes.Clone(conn.SecretKey)
 				wrong[0]++
 				for _, key := range [][]byte{wrong, conn.SecretKey} {
