@@ -14,6 +14,8 @@ GOLANGCI_LINT         := $(CACHE)/bin/golangci-lint-$(GOLANGCI_LINT_VERSION)
 
 PKG          ?= ./...
 TEST_TIMEOUT ?= 18m
+# Most tests wait for servers most of the time.
+TEST_PARALLEL ?= 4
 FUZZTIME     ?= 20s
 
 export PGDROVER_DRIVERS_DIR ?= $(CACHE)/drivers
@@ -38,8 +40,8 @@ test: test-deps ## vet and all tests, with the race detector (PKG=./sync/... for
 	@if scripts/pg-next.sh path >/dev/null; then export PGDROVER_REQUIRE_NEWER=1; fi; \
 	export PGDROVER_REQUIRE_POSTGRES=1; \
 	status=0; \
-	echo "go test -race -timeout $(TEST_TIMEOUT) $(PKG)"; \
-	go test -race -timeout $(TEST_TIMEOUT) $(PKG) </dev/null || status=$$?; \
+	echo "go test -race -parallel $(TEST_PARALLEL) -timeout $(TEST_TIMEOUT) $(PKG)"; \
+	go test -race -parallel $(TEST_PARALLEL) -timeout $(TEST_TIMEOUT) $(PKG) </dev/null || status=$$?; \
 	scripts/optional.sh; \
 	exit $$status
 
