@@ -84,7 +84,9 @@ func TestApplicationsLogInBothWays(t *testing.T) {
 			// A new connection to the server needs the client's keys again.
 			for range 2 {
 				endSessions(t, db, test.user)
-				seen(t, test.user, func() *pgconn.PgConn { return s.mustConnect(t, "sslmode=require"+binding, as(test.user, "prod", rolePassword)) })
+				seen(t, test.user, func() *pgconn.PgConn {
+					return s.mustConnect(t, "sslmode=require"+binding, as(test.user, "prod", rolePassword))
+				})
 			}
 			_, err := s.connect(t, "sslmode=require", as(test.user, "prod", "wrong"))
 			wantError(t, err, "28P01", "")
