@@ -186,6 +186,7 @@ func TestInterrupted(t *testing.T) {
 
 // While it stays up, what it printed works; SHUTDOWN ends it in order.
 func TestStaysUpUntilShutdown(t *testing.T) {
+	pgtest.Long(t)
 	t.Parallel()
 	up := make(chan struct{})
 	dir, out := emptyDir(t), &watched{at: moments.staying, react: func() { close(up) }}

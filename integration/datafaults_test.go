@@ -72,6 +72,7 @@ func TestDataServerRestarts(t *testing.T) {
 // applied. A server that stops waits for those who read its slots; nobody may
 // make it wait for a destination.
 func TestDataSourceStops(t *testing.T) {
+	pgtest.Long(t)
 	t.Parallel()
 	c := pgtest.Start(t, pgtest.Options{})
 	source, destination := c.CreateDatabase(t), pgtest.Shared(t, 0).CreateDatabase(t)

@@ -165,6 +165,7 @@ func TestDataRoleSettings(t *testing.T) {
 // TestDataDiskFull fills the destination's disk while rows are copied and while
 // changes are applied. Both wait, visibly, and go on when there is room again.
 func TestDataDiskFull(t *testing.T) {
+	pgtest.Long(t)
 	t.Parallel()
 	c := pgtest.Start(t, pgtest.Options{})
 	space := c.SmallTablespace(t, smallDisk)

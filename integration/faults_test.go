@@ -202,6 +202,7 @@ func TestConnectionCut(t *testing.T) {
 // TestConnectionCutAnywhere breaks the connection on which the n-th byte goes
 // through, whatever it is.
 func TestConnectionCutAnywhere(t *testing.T) {
+	pgtest.Long(t)
 	t.Parallel()
 	for direction, name := range map[pgtest.Direction]string{pgtest.ToServer: "to the server", pgtest.ToClient: "to the client"} {
 		t.Run(name, func(t *testing.T) {

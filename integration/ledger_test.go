@@ -68,7 +68,7 @@ func TestLedger(t *testing.T) {
 	for _, c := range []course{
 		{"one destination", oldest, oldest, 1, everything, true},
 		{"three shards", oldest, oldest, 3, everything, false},
-		{"to a newer version", oldest, pgtest.Newer, 1, []breaker{killIt, cutSource, killIt}, false},
+		{"to a newer version", oldest, pgtest.Newer, 1, []breaker{killIt, cutSource, killIt}, true},
 		{"of a newer version to three shards", pgtest.Newer, pgtest.Newer, 3, []breaker{killIt, cutDestination, killIt}, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {

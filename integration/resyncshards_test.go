@@ -44,6 +44,7 @@ func (b *bankAt) oids(t *testing.T) (out []uint32) {
 // of them cannot, none. When one fails as it commits, those that have swapped and
 // those that have not go on in the stream, and the table is copied again.
 func TestResyncShards(t *testing.T) {
+	pgtest.Long(t)
 	t.Parallel()
 	b := newBank(t, 3, nil).streams(t)
 	var before [][]string

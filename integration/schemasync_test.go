@@ -122,6 +122,9 @@ func TestSchemasArrive(t *testing.T) {
 		for _, n := range []int{1, 3} {
 			for _, s := range allSamples {
 				t.Run(fmt.Sprintf("%s/%s/%d shards", s.name, version, n), func(t *testing.T) {
+					if (version == "same version") != (n == 1) {
+						pgtest.Long(t)
+					}
 					source, c := s.source(t), cluster(t)
 					m := setup{source: []endpoint{at(source)}, destination: endpoints(shards(t, c, n)), extra: pgDump(t, c)}.manager(t)
 					for _, phase := range phases {
