@@ -59,7 +59,7 @@ func advisory(tb testing.TB, d *pgtest.Database) {
 }
 
 var resyncPoints = []resyncPoint{
-	{name: "rows are copied, foreign keys are aside", strategy: resync.Truncate,
+	{name: "rows are copied, foreign keys are aside", strategy: resync.Truncate, long: true,
 		hold: holdCopies, reached: recording},
 	{name: "foreign keys are being put back", strategy: resync.Truncate, long: true,
 		hold: func(tb testing.TB, d *pgtest.Database) func() {

@@ -43,6 +43,7 @@ func natively(options ledger.Options) ledger.Options {
 // TestOneDestination has native replication copy and follow the workload: all
 // checks pass, those of wholeness at any time.
 func TestOneDestination(t *testing.T) {
+	pgtest.Long(t)
 	t.Parallel()
 	options := natively(ledger.Options{Seed: 2, BigRows: 600, BigEvery: 40, PreparedTransactions: true, Rate: 400})
 	source, conn := setup(t, pgtest.Shared(t, 0), options)
