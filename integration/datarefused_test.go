@@ -142,6 +142,8 @@ func TestDataOneBadTable(t *testing.T) {
 			"CREATE TABLE bad (id int PRIMARY KEY, v int UNIQUE)", "23505", "bad_v_key", "ALTER TABLE bad DROP CONSTRAINT bad_v_key"},
 		{"check", "CREATE TABLE bad (id int PRIMARY KEY, v int); INSERT INTO bad VALUES (1, 1), (2, -1)",
 			"CREATE TABLE bad (id int PRIMARY KEY, v int CONSTRAINT positive CHECK (v > 0))", "23514", "positive", "ALTER TABLE bad DROP CONSTRAINT positive"},
+		{"column is missing", "CREATE TABLE bad (id int PRIMARY KEY, v int); INSERT INTO bad VALUES (1, 1), (2, 2)",
+			"CREATE TABLE bad (id int PRIMARY KEY)", "42703", `"v"`, "ALTER TABLE bad ADD COLUMN v int"},
 		{"value is refused", "CREATE TABLE bad (id int PRIMARY KEY, v text); INSERT INTO bad VALUES (1, 'one')",
 			"CREATE TABLE bad (id int PRIMARY KEY, v int)", "22P02", "column v", "ALTER TABLE bad ALTER v TYPE text"},
 		{"table is missing", "CREATE TABLE bad (id int PRIMARY KEY); INSERT INTO bad VALUES (1)",

@@ -245,6 +245,9 @@ func (j *Judgement) handled(differences []TableDifference, policy Policy) {
 		d := &differences[i]
 		switch d.Kind {
 		case AddedNull, AddedConstant, AddedVolatile, AddedIdentity, AddedGenerated, AddedNotNull, AddedDomain:
+			if action, _ := policy.added(d.Column); policy.Validation == disabled && action != addedSkip {
+				continue // left out only if that was asked for: the first row is refused, and stops the table
+			}
 			if final := j.finalOf(i); final == Warn || final == OK || final == StopTable && policy.WarnOnly {
 				j.Skipped = append(j.Skipped, d.Column)
 			}

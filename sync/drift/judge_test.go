@@ -80,7 +80,7 @@ func TestJudge(t *testing.T) {
 		{name: "added volatile, applied", c: random, policy: with(func(p *Policy) { p.SourceAddedColumns = "apply" }), want: ResyncTable, by: "source_added_columns", commands: "SYNC_SCHEMA m public.users", sql: `ALTER TABLE "public"."users" ADD COLUMN "phone" text; ALTER TABLE "public"."users" ALTER COLUMN "phone" SET DEFAULT gen_random_uuid();`},
 		{name: "added, warn only", c: added, policy: with(func(p *Policy) { p.WarnOnly = true }), want: Warn, skipped: []string{"phone"}, commands: "SYNC_SCHEMA m public.users", sql: `ALTER TABLE "public"."users" ADD COLUMN "phone" text;`},
 		{name: "added, permissive", c: added, policy: with(func(p *Policy) { p.Validation = "permissive" }), want: StopTable, commands: "SYNC_SCHEMA m public.users", sql: `ALTER TABLE "public"."users" ADD COLUMN "phone" text;`},
-		{name: "added, disabled", c: added, policy: with(func(p *Policy) { p.Validation = "disabled" }), want: OK, by: "validation", skipped: []string{"phone"}},
+		{name: "added, disabled", c: added, policy: with(func(p *Policy) { p.Validation = "disabled" }), want: OK, by: "validation"},
 		{name: "extra", c: extra, policy: with(nil), want: Warn},
 		{name: "extra, stop", c: extra, policy: with(func(p *Policy) { p.TargetAddedColumns = "stop" }), want: StopTable, by: "target_added_columns", commands: "ALTER MIRROR m WITH (allow_schema_drift = (target_superset)); RETRY MIRROR m"},
 		{name: "removed", c: removed, policy: with(nil), want: StopTable, commands: "ALTER MIRROR m WITH (preserve_columns = 'public.users.phone'); RETRY MIRROR m"},
@@ -157,7 +157,7 @@ func TestGoingOn(t *testing.T) {
 		{options, Judgement{Verdict: Warn, Would: Warn, Skipped: []string{"phone", "secret"}, Preserved: []string{"old"}, Nulled: []string{"older"}, Casts: map[string]string{"price": "integer"},
 			Used: []string{"skip_columns", "allow_type_casts", "preserve_columns", "null_columns"}}},
 		{warn, Judgement{Verdict: Warn, Would: StopTable, Skipped: []string{"phone", "secret"}, Casts: map[string]string{"price": "integer"}, Used: []string{"warn_only"}}},
-		{off, Judgement{Verdict: OK, Would: OK, Skipped: []string{"phone", "secret"}, Used: []string{"validation"}}},
+		{off, Judgement{Verdict: OK, Would: OK, Used: []string{"validation"}}},
 	} {
 		got := Judge(differences, test.policy)
 		got.Table, got.Destination, got.Reason, got.Differences, got.Ways, got.Mirror = catalog.Name{}, catalog.Name{}, "", nil, nil, ""
