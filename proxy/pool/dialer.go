@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -127,7 +128,11 @@ func (t *target) failed(err error, now int64) {
 	if t.role == config.RoleReplica && len(t.servers) == 0 {
 		p.banFor(t, err.Error(), now)
 	}
-	if p.writes.length > 0 && t == p.primary && len(t.servers) == 0 {
+	if pgerror.Code(err) == pgerror.TooManyConnections {
+		p.grow() // it is there, and full at the moment: who waits goes on waiting
+		return
+	}
+	if p.writes.length > 0 && t == p.primary && t.unreachable() {
 		p.refuse(&p.writes, p.errUnreachable(t), now)
 	}
 	if p.reads.length > 0 && p.hopeless() {
@@ -136,15 +141,13 @@ func (t *target) failed(err error, now int64) {
 	p.grow()
 }
 
-// hopeless tells whether no target that takes reads has a connection, or has not
-// failed to open one.
+// unreachable tells whether attempts to connect have failed and there is no
+// connection, nor one under way.
+func (t *target) unreachable() bool { return t.failures > 0 && len(t.servers) == 0 && t.dialing == 0 }
+
+// hopeless tells whether no target that takes reads can be reached.
 func (p *pool) hopeless() bool {
-	for _, t := range p.readers {
-		if len(t.servers) > 0 || t.failures == 0 {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(p.readers, func(t *target) bool { return !t.unreachable() })
 }
 
 // errNotWanted is the failure of a connection that nobody waits for any more.

@@ -26,6 +26,11 @@ func (p *pool) errTimeout(want Want, waited time.Duration) *pgerror.Error {
 			WithDetail("Each of its servers is in recovery or cannot be reached.").
 			WithHint("SHOW POOLS; in the admin database tells the role and the health of each.")
 	}
+	if want.ReadOnly && len(p.readers) == 0 {
+		return pgerror.New(pgerror.CannotConnectNow, "no server of database %q takes reads", p.key.Database).
+			WithDetail("All its replicas are banned, and general.read_write_split is \"%s\".", p.settings.split).
+			WithHint("UNBAN; in the admin database ends all bans. SHOW POOLS; tells who is banned.")
+	}
 	for _, t := range p.targets {
 		if t.failures > 0 && len(t.servers) == 0 && (want.ReadOnly || t == p.primary) {
 			return p.errUnreachable(t)

@@ -149,6 +149,8 @@ func testBans(t *testing.T, p pair) {
 	if err := s.pools.HealthCheck(t.Context(), 0); err != nil {
 		t.Errorf("HEALTHCHECK: %v", err)
 	}
+	// Reads wait for it, though the primary has a connection.
+	run(t, s.alice(), "SELECT 1")
 	waiting := after(func() error {
 		server, err := s.alice().Checkout(t.Context(), read)
 		if err == nil {

@@ -44,6 +44,8 @@ func (p *pool) reroute(now int64) {
 	p.readers = replicas
 	switch {
 	case p.primary == nil:
+	case p.settings.split == excludePrimary && len(replicas)+len(banned) > 0:
+		// Its replicas serve reads, or nobody does: an operator has banned them all.
 	case len(replicas) == 0, p.settings.split == includePrimary,
 		p.settings.split == includePrimaryIfBanned && len(banned) > 0:
 		p.readers = append(replicas, p.primary)
