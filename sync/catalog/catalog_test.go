@@ -150,9 +150,9 @@ func TestIndexes(t *testing.T) {
 		oids = append(oids, id)
 	}
 	want := map[string]catalog.Index{
-		`key "x" $2`: {Index: name(`key "x" $2`), Table: name(weird), Relkind: 'r', Valid: true, ReplicaIdentity: true, Unique: true},
-		"plain":      {Index: name("plain"), Table: name(weird), Relkind: 'r', Valid: true, Clustered: true},
-		"broken":     {Index: name("broken"), Table: name(weird), Relkind: 'r', Unique: true},
+		`key "x" $2`: {Index: name(`key "x" $2`), Table: name(weird), Relkind: 'r', Valid: true, ReplicaIdentity: true, Unique: true, Effort: 1},
+		"plain":      {Index: name("plain"), Table: name(weird), Relkind: 'r', Valid: true, Clustered: true, Effort: 1},
+		"broken":     {Index: name("broken"), Table: name(weird), Relkind: 'r', Unique: true, Effort: 1},
 	}
 	if diff := cmp.Diff(want, byName, cmpopts.IgnoreFields(catalog.Index{}, "OID")); diff != "" {
 		t.Errorf("indexes (-want +got):\n%s", diff)

@@ -90,7 +90,7 @@ type Copier struct {
 	sources []*sourceState
 
 	mu        sync.Mutex
-	queue     []*job        // in the order in which they are taken
+	queue     []*tableState // the largest first; settled ones may be left out
 	changed   chan struct{} // closed, and replaced, by every change
 	unsettled int           // tables
 	failures  []*tableState // not told yet
@@ -129,7 +129,6 @@ func New(tables []*Table, ranges []*Range, o Options) *Copier {
 			j.has[shard] = false
 		}
 		t.jobs = append(t.jobs, j)
-		c.queue = append(c.queue, j)
 	}
 	c.leaveOut(o.Done)
 	return c
@@ -214,15 +213,14 @@ func (c *Copier) start(ctx context.Context) (*session, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.queue = slices.DeleteFunc(c.queue, (*job).complete)
-	for _, j := range c.queue {
-		j.table.open++
-	}
 	for _, t := range c.tables {
-		if t.open == 0 {
+		t.enqueue(slices.DeleteFunc(slices.Clone(t.jobs), (*job).complete))
+		if t.open = len(t.queue); t.open == 0 {
 			c.to(t, tableCopied)
 		}
 	}
+	c.queue = slices.Clone(c.tables)
+	slices.SortStableFunc(c.queue, func(a, b *tableState) int { return cmp.Compare(b.left, a.left) })
 	return first, nil
 }
 

@@ -44,10 +44,13 @@ type tableState struct {
 	ctx    context.Context // ends when the table fails
 	cancel context.CancelCauseFunc
 
-	phase  tablePhase
-	open   int          // ranges that are not committed
-	source *sourceState // whose snapshot it is read in; nil: not decided
-	err    error        // why it failed
+	phase   tablePhase
+	open    int          // ranges that are not committed
+	queue   []*job       // that nobody has taken
+	left    int64        // bytes of those
+	workers int          // at the table
+	source  *sourceState // whose snapshot it is read in; nil: not decided
+	err     error        // why it failed
 }
 
 // settled tells that nothing more happens to the table.
@@ -73,13 +76,12 @@ func (c *Copier) wake() {
 	c.changed = make(chan struct{})
 }
 
-// take gives the next range for a worker of a source, after waiting for one;
-// nil when there will be none. All ranges of a table are read in one snapshot,
-// so from one server.
-func (c *Copier) take(ctx context.Context, s *sourceState) *job {
+// take gives the next range for a worker, after waiting for one; nil when there
+// will be none. All ranges of a table are read in one snapshot, so from one server.
+func (c *Copier) take(ctx context.Context, w *worker) *job {
 	for {
 		c.mu.Lock()
-		j := c.pick(s)
+		j := c.pick(w)
 		over, changed := c.unsettled == 0, c.changed
 		c.mu.Unlock()
 		if j != nil || over {
@@ -93,33 +95,69 @@ func (c *Copier) take(ctx context.Context, s *sourceState) *job {
 	}
 }
 
-// pick takes the first range that a source may read; c.mu is held.
-func (c *Copier) pick(s *sourceState) *job {
-	for len(c.queue) > 0 && c.queue[0].table.settled() {
-		c.queue = c.queue[1:]
+// pick takes the next range of the table that the worker is at, or of another one
+// when there is none; c.mu is held. Rows that one worker has copied are in the order
+// they had, which is what BRIN indexes live on, and what makes an index on a growing
+// key cheap to build.
+func (c *Copier) pick(w *worker) *job {
+	if w.at == nil || !w.at.readable(w.source) {
+		w.leave()
+		if w.at = c.choose(w.source); w.at == nil {
+			return nil
+		}
+		w.at.workers++
 	}
-	for i, j := range c.queue {
-		if j.table.settled() || j.table.source != nil && j.table.source != s {
-			continue
-		}
-		if j.table.source == nil {
-			j.table.source = s // once: it is read without c.mu from now on
-		}
-		if i == 0 {
-			c.queue = c.queue[1:] // nearly always; moving thousands for each would cost
-		} else {
-			c.queue = slices.Delete(c.queue, i, i+1)
-		}
-		return j
+	t := w.at
+	if t.source == nil {
+		t.source = w.source // once: it is read without c.mu from now on
 	}
-	return nil
+	j := t.queue[0]
+	t.queue = t.queue[1:]
+	t.left -= j.r.Bytes
+	return j
 }
 
-// putBack returns a range to the front of the queue.
+// leave ends a worker's being at a table; c.mu is held.
+func (w *worker) leave() {
+	if w.at != nil {
+		w.at.workers--
+		w.at = nil
+	}
+}
+
+// readable tells whether a worker of a source may take a range of the table.
+func (t *tableState) readable(s *sourceState) bool {
+	return !t.settled() && len(t.queue) > 0 && (t.source == nil || t.source == s)
+}
+
+// choose finds the table that a worker does most for: the one with most left for
+// each who would be at it, as seats are given to parties by d'Hondt. So the tables
+// that are at work end at about the same time, large ones have several workers, and
+// nobody is left alone with a large one. c.mu is held.
+func (c *Copier) choose(s *sourceState) (best *tableState) {
+	for len(c.queue) > 0 && c.queue[0].settled() {
+		c.queue = c.queue[1:]
+	}
+	for _, t := range c.queue {
+		if !t.readable(s) {
+			continue
+		}
+		if best == nil || t.left/int64(t.workers+1) >= best.left/int64(best.workers+1) {
+			best = t
+		}
+		if t.workers == 0 {
+			break // those behind it are smaller, and nobody is at them either
+		}
+	}
+	return best
+}
+
+// putBack returns a range to the front of its table's queue.
 func (c *Copier) putBack(j *job) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.queue = slices.Insert(c.queue, 0, j)
+	j.table.queue = slices.Insert(j.table.queue, 0, j)
+	j.table.left += j.r.Bytes
 	c.wake()
 }
 
@@ -140,7 +178,15 @@ func (c *Copier) again(t *tableState, lost []*job) {
 		c.lose(t)
 	} else if c.to(t, tableCopying) {
 		t.open = len(lost)
-		c.queue = append(c.queue, lost...)
+		t.enqueue(lost)
+	}
+}
+
+// enqueue makes ranges the table's queue; c.mu is held.
+func (t *tableState) enqueue(jobs []*job) {
+	t.queue, t.left = slices.Clone(jobs), 0
+	for _, j := range jobs {
+		t.left += j.r.Bytes
 	}
 }
 
@@ -164,11 +210,13 @@ func (c *Copier) giveUp(t *tableState, err error) {
 	}
 }
 
-// retire notes that a worker of a source has stopped because the snapshot is
+// retire notes that a worker has stopped because the snapshot of its source is
 // gone. Tables that nobody can read then are lost.
-func (c *Copier) retire(s *sourceState) {
+func (c *Copier) retire(w *worker) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	w.leave()
+	s := w.source
 	s.workers--
 	left := 0
 	for _, other := range c.sources {

@@ -42,14 +42,15 @@ type worker struct {
 	source *sourceState
 	number int
 	from   *session
-	to     []*session // by shard
+	to     []*session  // by shard
+	at     *tableState // whose ranges it copies; guarded by Copier.mu
 }
 
 // run copies ranges until there are none. Its error ends the whole copy.
 func (w *worker) run(ctx context.Context) error {
 	defer w.close()
 	for {
-		j := w.c.take(ctx, w.source)
+		j := w.c.take(ctx, w)
 		if j == nil {
 			return context.Cause(ctx)
 		}
@@ -73,7 +74,7 @@ func (w *worker) run(ctx context.Context) error {
 		case errors.Is(err, ErrSnapshotLost):
 			w.c.o.Logger.Warn("a worker stops: the snapshot is gone", "mirror", w.c.o.Mirror, "worker", w.number, "error", err)
 			w.c.putBack(j)
-			w.c.retire(w.source)
+			w.c.retire(w)
 			return nil
 		case errors.As(err, &unreachable):
 			return err

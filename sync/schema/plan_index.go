@@ -46,7 +46,7 @@ func (b *builder) build(e *dump.Entry, index catalog.Index, sql string, weight i
 		s.Lock = Share
 		s.Locks = []RelationLock{{Relation: index.Table, Mode: Share}}
 	}
-	s.Kind, s.Weight = string(dump.KindIndex), weight
+	s.Kind, s.Weight = string(dump.KindIndex), weight*max(1, index.Effort)
 	s.Table = index.Table.Name
 	b.add(e, s)
 	if invalid != nil {

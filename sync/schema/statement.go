@@ -43,7 +43,7 @@ type Statement struct {
 	Barrier       bool           // only after every statement before it
 	Requires      []int          // ordinals that must be done before
 	Locks         []RelationLock // what it locks
-	Weight        int64          // bytes it reads or rewrites; 0 is cheap
+	Weight        int64          // how long it takes: bytes it reads or rewrites, times effort; 0 is cheap
 }
 
 // RelationLock is a lock on a relation that exists already.
