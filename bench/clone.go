@@ -57,6 +57,7 @@ func clone(ctx context.Context, f flags, out io.Writer) (err error) {
 			continue
 		}
 		later := analyzed[c.key]
+		later.runs = later.runs[len(later.runs)-f.runs:] // without that of contest which does not count
 		later.print(out)
 		if field[0].key == ours {
 			ratio(out, field[0].key+" / "+c.key+" and vacuumdb", &field[0].series, later)
