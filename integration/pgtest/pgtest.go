@@ -117,8 +117,8 @@ func Main(m *testing.M, options ...goleak.Option) {
 	os.Exit(code)
 }
 
-// Eventually waits until condition is true, at most a minute: for what has no
-// event to wait for. what completes "not after 1m0s: ".
+// Eventually waits until condition is true, at most two minutes: for what has no
+// event to wait for. what completes "not after 2m0s: ".
 func Eventually(tb testing.TB, what string, condition func(ctx context.Context) (bool, error)) {
 	tb.Helper()
 	const most = 2 * time.Minute
