@@ -51,6 +51,11 @@ type Options struct {
 	Tables       Tables
 	Steps        Steps // nil for none
 
+	// Destination gives what the destination calls a table of the source that is one
+	// of the mirror's, whether or not its changes are applied here. Any goroutine may
+	// call it; nil knows of none.
+	Destination func(source catalog.Name) (name catalog.Name, ok bool)
+
 	GroupRows  int   // changes of one group or chunk at most; 10,000
 	GroupBytes int64 // bytes of their tuples at most, unless a single row has more; 8 MiB
 

@@ -118,7 +118,7 @@ func (w *worker) writeBegin(s *script, f *flight) {
 
 func (w *worker) writeChunk(s *script, c *chunk) {
 	if c.truncate != nil {
-		w.build.truncate(s, c.truncate)
+		w.build.truncate(s, c.truncate, w.a.options.Destination)
 	}
 	for _, win := range c.windows {
 		w.build.window(s, win)

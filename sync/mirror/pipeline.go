@@ -79,11 +79,17 @@ func (p *pipeline) start(ctx context.Context) error {
 	}
 	p.applier = apply.New(apply.Options{
 		Steps:  steps,
-		Mirror: p.mirror, SourceShard: p.source.number, Destinations: p.source.job.pair.destination, Tables: &pipelineTables{pipeline: p},
+		Mirror: p.mirror, SourceShard: p.source.number, Destinations: p.source.job.pair.destination, Tables: &pipelineTables{pipeline: p}, Destination: p.destination,
 		GroupRows: settings.GroupRows, GroupBytes: settings.GroupBytes, RetryMinDelay: p.source.job.config.General.ReshardingReplicationRetryMinDelay,
 		Logger: p.source.job.manager.log, Observer: p.observer(),
 	})
 	return nil
+}
+
+// destination gives what the destination calls a table of the mirror.
+func (p *pipeline) destination(source catalog.Name) (catalog.Name, bool) {
+	row, ok := p.source.job.tables.get(tableKey{p.source.number, source})
+	return p.source.job.destinationNames([]catalog.Name{source})[0], ok && TableState(row.State) != TableUnpublished
 }
 
 // observer passes what happens on to the metrics.
