@@ -390,6 +390,8 @@ func (s *schemaStep) markTable(ctx context.Context, tables *tableRegistry, t *ta
 		}
 		f.tellChange(ctx, t.table, s.final, "no longer followed: "+t.unpublished, nil)
 		return tables.set(ctx, TableUnpublished, nil, t.key)
+	case isHold(t.row.Part) && TableState(t.row.State) == TableStopped:
+		return nil // it is stopped, and what is kept for it comes in the form that its destination has by then
 	case t.row.Part != "" && s.final >= t.row.SyncLSN, TableState(t.row.State) == TableCopying && s.final >= t.row.SyncLSN:
 		f.tellChange(ctx, t.table, s.final, "altered while it was copied: it is copied again", nil)
 		return tables.set(ctx, TableResyncing, func(row *state.Table) { row.Part = "" }, t.key)
