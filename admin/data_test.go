@@ -226,6 +226,11 @@ func TestDataCommands(t *testing.T) {
 	if e := c.refusal("RESYNC m STOPPED t"); e.Code != "42601" {
 		t.Errorf("STOPPED with tables: %+v", e)
 	}
+	for _, statement := range []string{"RESYNC m STRATEGY quick", "RESYNC m t STRATEGY quick"} {
+		if e := c.refusal(statement); e.Code != "42601" || !strings.Contains(e.Message, "quick") {
+			t.Errorf("%s: %+v", statement, e)
+		}
+	}
 	if got := c.query("COPY_DATA a b NULL"); !strings.Contains(got, "D:7") {
 		t.Errorf("a name that is a keyword of SQL: %s", got)
 	}

@@ -3,8 +3,6 @@ package admin
 import (
 	"slices"
 	"strings"
-
-	"github.com/pgdrover/pgdrover/sync/resync"
 )
 
 // capture is one thing that a pattern took from a statement. Captures form a
@@ -206,9 +204,9 @@ func (m *matcher) tablesEnd(at int) int {
 }
 
 // strategyAt tells whether RESYNC's STRATEGY stands at at, and not a table of that
-// name.
+// name: one that another follows is quoted.
 func (m *matcher) strategyAt(at int) bool {
-	return m.tokens[at].is("STRATEGY") && slices.ContainsFunc(resync.Strategies, func(s resync.Strategy) bool { return m.tokens[at+1].is(string(s)) })
+	return m.tokens[at].is("STRATEGY") && m.tokens[at+1].isValue() && !m.tokens[at+1].is(",")
 }
 
 // tableEnd gives the token after the table that begins at at: the unquoted
