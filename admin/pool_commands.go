@@ -78,6 +78,12 @@ func poolCommands() []*command {
 			description: "Answers when all have, and fails if one does not. A replica that fails is banned, one that answers again is no more.",
 			role:        Admin, example: "HEALTHCHECK 3", run: runHealthCheck, effects: true, waits: true,
 		},
+		{
+			syntax:      "RESET PREPARED",
+			help:        "forget the prepared statements that no client has",
+			description: "Those with 0 in used_by of SHOW PREPARED. Server connections close theirs when they are used for prepared statements next.",
+			role:        Admin, example: "RESET PREPARED", run: runResetPrepared, effects: true,
+		},
 	}, poolTables()...)
 }
 

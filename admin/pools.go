@@ -27,6 +27,8 @@ type Pools interface {
 	Ban(id int64) error
 	Unban(id int64) error
 	HealthCheck(ctx context.Context, id int64) error
+	// ResetPrepared forgets the prepared statements that no client has.
+	ResetPrepared()
 
 	Pools() []PoolRow
 	Clients() []ClientRow

@@ -71,6 +71,8 @@ func (p *poolsStub) HealthCheck(_ context.Context, id int64) error {
 	return p.note("healthcheck %d", id)
 }
 
+func (p *poolsStub) ResetPrepared() { _ = p.note("reset prepared") }
+
 var stubPlace = PoolPlace{ID: 3, Database: "prod", User: "app", Host: "10.0.0.1", Port: 5432, Role: "replica"}
 
 func (p *poolsStub) Pools() []PoolRow {
@@ -141,13 +143,14 @@ func TestPoolCommands(t *testing.T) {
 		{`UNBAN 3`, "unban 3", "C:UNBAN Z:I"},
 		{`HEALTHCHECK`, "healthcheck 0", "C:HEALTHCHECK Z:I"},
 		{`HEALTHCHECK 3`, "healthcheck 3", "C:HEALTHCHECK Z:I"},
+		{`RESET PREPARED`, "reset prepared", "C:RESET PREPARED Z:I"},
 	} {
 		if got, asked := c.query(test.statement), s.pools.take(); got != test.want || asked != test.asked {
 			t.Errorf("%s:\n got %s, asks %s\nwant %s, asks %s", test.statement, got, asked, test.want, test.asked)
 		}
 	}
 	reader := s.connect("monitoring", nil).ready()
-	for _, statement := range []string{"PAUSE", "RESUME", "MAINTENANCE ON", "RECONNECT", "WAIT_CLOSE", "KILL", "KILL_CLIENT 1", "DISABLE a", "ENABLE a", "BAN", "UNBAN", "HEALTHCHECK"} {
+	for _, statement := range []string{"PAUSE", "RESUME", "MAINTENANCE ON", "RECONNECT", "WAIT_CLOSE", "KILL", "KILL_CLIENT 1", "DISABLE a", "ENABLE a", "BAN", "UNBAN", "HEALTHCHECK", "RESET PREPARED"} {
 		if got, asked := reader.query(statement), s.pools.take(); got != "ERROR:42501 Z:I" || asked != "" {
 			t.Errorf("a reader's %s: %s, asks %s", statement, got, asked)
 		}

@@ -80,6 +80,16 @@ func runShowPrepared(_ context.Context, c *console, _ call) (result, error) {
 	return result{rows: rows}, nil
 }
 
+// runResetPrepared is RESET PREPARED.
+func runResetPrepared(_ context.Context, c *console, _ call) (result, error) {
+	pools, err := c.pools()
+	if err != nil {
+		return result{}, err
+	}
+	pools.ResetPrepared()
+	return result{}, nil
+}
+
 var listenerColumns = []Column{
 	{"database", Text, "name in [[databases]]"},
 	{"user", Text, "user of the clients"},

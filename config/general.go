@@ -140,6 +140,7 @@ type General struct {
 	LSNCheckDelay                         *time.Duration `toml:"lsn_check_delay"`
 	LSNCheckInterval                      time.Duration  `toml:"lsn_check_interval"`
 	LSNCheckTimeout                       time.Duration  `toml:"lsn_check_timeout"`
+	MaxClientConnections                  *int           `toml:"max_client_connections"`
 	MinPoolSize                           int            `toml:"min_pool_size"`
 	MirrorExposure                        float64        `toml:"mirror_exposure"`
 	MirrorQueue                           int            `toml:"mirror_queue"`

@@ -20,6 +20,7 @@ var generalTable = Table{
 		{Name: "auth_query", Default: `""`, Description: "Statement that finds the password hash of a user whom users.toml has no password of; $1 is the name. It runs on the primary of shard 0 of the client's database."},
 		{Name: "auth_query_user", Default: `""`, Description: "User of users.toml that runs auth_query, in each database where it is to work."},
 		{Name: "auth_cache_ttl", Default: `60000`, Unit: "ms", Min: 1, flags: settable, Description: "How long the answer of a server counts, to auth_query and to a password that was passed through; RELOAD forgets all."},
+		{Name: "max_client_connections", Default: `"off"`, Min: 1, flags: settable, Description: "Applications that may be connected at a time; more are refused with 53300. Sessions of the admin database do not count."},
 		{Name: "client_login_timeout", Default: `60000`, Unit: "ms", Min: 1, Env: []string{"PGDOG_CLIENT_LOGIN_TIMEOUT", "PGDOG_CLIENT_LOG_TIMEOUT"}, flags: settable, Description: "A client that has not logged in by then is disconnected."},
 		{Name: "client_idle_timeout", Default: `"off"`, Unit: "ms", flags: settable, Description: "Disconnect a client that is silent outside a transaction for so long."},
 		{Name: "client_idle_in_transaction_timeout", Default: `"off"`, Unit: "ms", flags: settable, Description: "Disconnect a client that is silent inside a transaction for so long: it holds a server connection."},
@@ -65,12 +66,12 @@ var generalTable = Table{
 		{Name: "connection_recovery", Default: `"recover"`, Values: recoveries, flags: settable, Description: "What becomes of a server connection whose client vanished."},
 		{Name: "client_connection_recovery", Default: `"drop"`, Values: recoveries, flags: settable, Description: "What becomes of a client whose server connection was lost."},
 		{Name: "session_state", Default: `"pin"`, Values: []string{"pin", "refuse"}, flags: settable, Description: "Transaction mode: LISTEN, temporary tables, advisory locks and the like keep their server connection, or are refused."},
-		{Name: "pub_sub_channel_size", Default: `0`, flags: later | restart, Description: "Notifications kept per LISTEN channel; 0 leaves LISTEN to the server."},
+		{Name: "pub_sub_channel_size", Default: `0`, flags: later | restart, Ignored: "a client that runs LISTEN keeps its server connection, as session_state says", Description: "Notifications kept per LISTEN channel; 0 leaves LISTEN to the server."},
 
 		{Name: "prepared_statements", Default: `"extended"`, Values: []string{"disabled", "extended", "extended_anonymous", "full"}, flags: settable, Description: "Which prepared statements survive a change of the server connection."},
 		{Name: "prepared_statements_limit", Default: `"off"`, flags: settable, Description: "Prepared statements kept per server connection; off is 1000."},
-		{Name: "prepared_statements_ttl", Default: `"off"`, Unit: "ms", flags: later, Description: "Drop prepared statements on servers after so long."},
-		{Name: "prepared_statements_ttl_jitter", Default: `30000`, Unit: "ms", flags: later, Description: "Random part of prepared_statements_ttl."},
+		{Name: "prepared_statements_ttl", Default: `"off"`, Unit: "ms", flags: settable, Description: "Close a prepared statement on a server connection that is older, and prepare it again where it is used."},
+		{Name: "prepared_statements_ttl_jitter", Default: `30000`, Unit: "ms", flags: settable, Description: "Random part that is added to prepared_statements_ttl, so that statements are not all prepared again at once."},
 		{Name: "query_size_limit", Default: `"off"`, Unit: "bytes", flags: settable, Description: "Largest statement that is passed on."},
 		{Name: "query_size_limit_action", Default: `"warn"`, Values: []string{"warn", "block"}, flags: settable, Description: "What becomes of a larger one."},
 

@@ -72,7 +72,7 @@ func New(o Options) (*Daemon, error) {
 	d.metrics.Pools(func() []metrics.Pool { return each(d.pools.Stats(), poolMetrics) })
 	d.relay = relay.New(relay.Options{Config: d.live.Config, Pools: d.pools, Logger: o.Logger})
 	handler := adminSessions{admin.NewServer(admin.Options{
-		Engine: d.engine, Configuration: d.live, Pools: pools{d.pools, d.preparedStatements}, Version: o.Version, Logger: o.Logger,
+		Engine: d.engine, Configuration: d.live, Pools: pools{d.pools, d.relay, d.preparedStatements}, Version: o.Version, Logger: o.Logger,
 		Shutdown: func() { d.stop(errShutdown) },
 	})}
 	var err error

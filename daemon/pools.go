@@ -9,11 +9,13 @@ import (
 
 	"github.com/pgdrover/pgdrover/admin"
 	"github.com/pgdrover/pgdrover/proxy/pool"
+	"github.com/pgdrover/pgdrover/proxy/relay"
 )
 
 // pools shows the pools to the admin database: it is admin.Pools.
 type pools struct {
 	pool     *pool.Pools
+	relay    *relay.Relay               // whose prepared statements are reset
 	prepared func() []admin.PreparedRow // nil: nobody keeps any
 }
 
@@ -66,6 +68,9 @@ func (p pools) Unban(id int64) error { return p.pool.Unban(id) }
 
 // HealthCheck is admin.Pools'.
 func (p pools) HealthCheck(ctx context.Context, id int64) error { return p.pool.HealthCheck(ctx, id) }
+
+// ResetPrepared is admin.Pools'.
+func (p pools) ResetPrepared() { p.relay.ResetPrepared() }
 
 func place(p pool.Place) admin.PoolPlace { return admin.PoolPlace(p) }
 

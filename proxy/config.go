@@ -25,6 +25,7 @@ type settings struct {
 	keepAlive         net.KeepAliveConfig
 	method            auth.Method
 	loginTimeout      time.Duration
+	maxClients        int // 0: no limit
 	shutdownTimeout   time.Duration
 	logConnections    bool
 	logDisconnections bool
@@ -39,7 +40,12 @@ type tlsSettings struct {
 }
 
 func newSettings(c *config.Config, authenticator *auth.Authenticator, previous *settings) *settings {
+	maxClients := 0
+	if most := c.General.MaxClientConnections; most != nil {
+		maxClients = *most
+	}
 	return &settings{
+		maxClients:        maxClients,
 		config:            c,
 		users:             newUsers(c, authenticator, previous),
 		address:           net.JoinHostPort(c.General.Host, strconv.Itoa(c.General.Port)),

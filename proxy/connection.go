@@ -189,9 +189,9 @@ func (c *connection) handOver(l login) error {
 	s := c.server
 	ctx, stop := context.WithCancelCause(s.sessionContext)
 	defer stop(nil)
-	live := &liveSession{guard: c.guard, conn: c.session, stop: stop, info: c.sessionInfo(l)}
-	if !s.sessions.add(live, c.minor) {
-		return errShuttingDown
+	live := &liveSession{guard: c.guard, conn: c.session, stop: stop, info: c.sessionInfo(l), app: l.place == placeApplication}
+	if err := s.sessions.add(live, c.minor, c.settings.maxClients); err != nil {
+		return err
 	}
 	defer s.sessions.remove(live)
 

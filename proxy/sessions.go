@@ -32,6 +32,7 @@ type sessions struct {
 	mu   sync.Mutex
 	byID map[uint32]*liveSession
 	last uint32 // process id given out last
+	apps int    // sessions of applications
 
 	closed bool // no more sessions
 }
@@ -44,6 +45,7 @@ type liveSession struct {
 	guard  *guardedConn
 	conn   *sessionConn
 	stop   context.CancelCauseFunc
+	app    bool // of an application
 	// idle is how to have the session ended when it is idle; nil is conn.onIdle.
 	idle func(end func())
 }
@@ -58,16 +60,29 @@ func (l *liveSession) end() {
 // errSessionEnded is the cause of the end of a session that the server ends.
 var errSessionEnded = pgerror.New(pgerror.AdminShutdown, "terminating connection due to administrator command")
 
+// errTooMany refuses an application.
+func errTooMany(most int) *pgerror.Error {
+	return pgerror.New(pgerror.TooManyConnections, "sorry, too many clients already").
+		WithDetail("%d applications are connected, as many as general.max_client_connections allows.", most).
+		WithHint("SHOW CLIENTS; in the admin database tells which they are.")
+}
+
 // add gives the session a process id and a key for its protocol version. The
 // ids are never 0 and do not repeat before all 2^32 were used, so that a late
-// cancel request hits nobody else. It is false when the server shuts down.
-func (s *sessions) add(live *liveSession, protocolMinor int) bool {
+// cancel request hits nobody else. It is refused when the server shuts down, and
+// when most applications are there; 0 is no limit.
+func (s *sessions) add(live *liveSession, protocolMinor, most int) error {
 	live.key = make([]byte, wire.CancelKeyLength(protocolMinor))
 	rand.Read(live.key) // never fails
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
-		return false
+	switch {
+	case s.closed:
+		return errShuttingDown
+	case live.app && most > 0 && s.apps >= most:
+		return errTooMany(most)
+	case live.app:
+		s.apps++
 	}
 	for {
 		s.last++
@@ -77,13 +92,16 @@ func (s *sessions) add(live *liveSession, protocolMinor int) bool {
 	}
 	live.info.ProcessID = s.last
 	s.byID[s.last] = live
-	return true
+	return nil
 }
 
 func (s *sessions) remove(live *liveSession) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	live.cancel = nil
+	if live.app {
+		s.apps--
+	}
 	delete(s.byID, live.info.ProcessID)
 }
 

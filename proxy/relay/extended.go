@@ -96,7 +96,7 @@ func (s *session) parseNamed(m message, name string, rest []byte) (int, next) {
 		s.forgetName(name)
 	}
 	e := s.relay.statements.take(rest)
-	if s.slot.prepared.has(e.prepared) {
+	if s.slot.prepared.has(e.prepared, s.relay.clock.Load()) {
 		if todo := s.answer(expectation{kind: answerParse, name: name}); todo != goOn {
 			s.relay.statements.release(e)
 			return 0, todo
@@ -105,17 +105,19 @@ func (s *session) parseNamed(m message, name string, rest []byte) (int, next) {
 		return s.discard(m)
 	}
 	s.names[name] = e
-	b := s.makeRoom(nil)
-	s.slot.prepared.add(e.prepared)
+	b := s.makeRoom(e.prepared)
 	s.expect(expectation{kind: expectParse, statement: e.prepared, name: name})
 	return s.discard(m, wire.AppendParse(b, e.prepared.name, rest)...)
 }
 
-// makeRoom has the server close the statement unused longest, if it has too many.
-func (s *session) makeRoom(b []byte) []byte {
+// makeRoom notes that p will be on the server, and has it close before what is too old,
+// and the statement unused longest if there are too many.
+func (s *session) makeRoom(p *prepared) (b []byte) {
+	now := s.relay.clock.Load()
 	for {
-		old := s.slot.prepared.evict(s.limits.preparedLimit)
+		old := s.slot.prepared.evict(p, s.limits.preparedLimit, now)
 		if old == nil {
+			s.slot.prepared.add(p, s.limits.lapse(now))
 			return b
 		}
 		s.server.Usage.Closes++
@@ -143,11 +145,10 @@ func (s *session) provide(name []byte) (onServer string, renamed bool, before []
 		return "", false, nil, nil // the server knows it, or tells that it does not
 	}
 	p := e.prepared
-	if s.slot.prepared.has(p) {
+	if s.slot.prepared.has(p, s.relay.clock.Load()) {
 		return p.name, true, nil, nil
 	}
-	before = s.makeRoom(nil)
-	s.slot.prepared.add(p)
+	before = s.makeRoom(p)
 	s.server.Usage.Parses++
 	s.expect(expectation{kind: expectParse, own: true, statement: p})
 	return p.name, true, wire.AppendParse(before, p.name, p.body), nil

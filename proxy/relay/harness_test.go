@@ -57,6 +57,7 @@ func (b *lockedBuffer) String() string {
 type stand struct {
 	t        *testing.T
 	proxy    *proxy.Server
+	relay    *relay.Relay
 	pools    *pool.Pools
 	database *pgtest.Database
 	address  *net.TCPAddr
@@ -92,7 +93,7 @@ func standOn(t *testing.T, d *pgtest.Database, o setup) *stand {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.proxy = server
+	s.proxy, s.relay = server, r
 	address, err := server.Listen(t.Context())
 	if err != nil {
 		t.Fatal(err)

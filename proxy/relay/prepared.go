@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"github.com/pgdrover/pgdrover/proxy/statement"
 )
@@ -16,12 +17,14 @@ type effect struct {
 }
 
 // prepared is a statement that clients have prepared by the protocol: one for all
-// that have the same text and parameter types. It does not change.
+// that have the same text and parameter types. But for dropped, it does not change.
 type prepared struct {
 	name    string // on servers
 	body    []byte // of Parse, behind the name
 	summary statement.Summary
 	effect  *effect
+	// dropped: no client has it or can get it any more. Servers close it.
+	dropped atomic.Bool
 }
 
 // namePrefix begins the names of statements on servers.
@@ -83,16 +86,37 @@ func (s *statements) take(body []byte) *entry {
 func (s *statements) release(e *entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if e.clients--; e.clients > 0 || e.gone {
+	if e.clients--; e.clients > 0 {
+		return
+	}
+	if e.gone {
+		e.prepared.dropped.Store(true)
 		return
 	}
 	e.place = s.unused.PushBack(e)
 	s.bytes += len(e.prepared.body)
 	for s.unused.Len() > maxUnused || s.bytes > maxUnusedBytes {
-		oldest := s.unused.Remove(s.unused.Front()).(*entry)
-		oldest.place = nil
-		s.bytes -= len(oldest.prepared.body)
-		s.forget(oldest)
+		s.dropOldest()
+	}
+}
+
+// dropOldest forgets the statement that no client has had for longest. mu is held.
+func (s *statements) dropOldest() {
+	oldest := s.unused.Remove(s.unused.Front()).(*entry)
+	oldest.place = nil
+	s.bytes -= len(oldest.prepared.body)
+	s.forget(oldest)
+	oldest.prepared.dropped.Store(true)
+}
+
+// ResetPrepared forgets the prepared statements that no client has. Server
+// connections close theirs when they are used for such statements next.
+func (r *Relay) ResetPrepared() {
+	s := &r.statements
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.unused.Len() > 0 {
+		s.dropOldest()
 	}
 }
 
@@ -158,50 +182,4 @@ func understand(sql []byte) (statement.Summary, *effect) {
 		}
 	}
 	return summary, nil
-}
-
-// onServer are the statements that a server connection has, the one unused longest
-// first.
-type onServer struct {
-	at    map[*prepared]*list.Element
-	order list.List // of *prepared
-}
-
-func (o *onServer) has(p *prepared) bool {
-	place, ok := o.at[p]
-	if ok {
-		o.order.MoveToBack(place)
-	}
-	return ok
-}
-
-func (o *onServer) add(p *prepared) {
-	if o.at == nil {
-		o.at = make(map[*prepared]*list.Element)
-	}
-	if _, ok := o.at[p]; !ok {
-		o.at[p] = o.order.PushBack(p)
-	}
-}
-
-func (o *onServer) remove(p *prepared) {
-	if place, ok := o.at[p]; ok {
-		o.order.Remove(place)
-		delete(o.at, p)
-	}
-}
-
-// evict takes out the one unused longest, if there are as many as limit.
-func (o *onServer) evict(limit int) *prepared {
-	if o.order.Len() < limit || limit <= 0 {
-		return nil
-	}
-	p := o.order.Front().Value.(*prepared)
-	o.remove(p)
-	return p
-}
-
-func (o *onServer) clear() {
-	clear(o.at)
-	o.order.Init()
 }

@@ -205,3 +205,49 @@ func TestPreparedStatements(t *testing.T) {
 		})
 	}
 }
+
+// What is too old on a server connection, and what nobody has, is closed there; clients
+// do not notice.
+func TestPreparedStatementsGoAway(t *testing.T) {
+	t.Parallel()
+	t.Run("of age", func(t *testing.T) {
+		t.Parallel()
+		s := newStand(t, setup{general: "default_pool_size = 1\nprepared_statements_ttl = 1\nprepared_statements_ttl_jitter = 0"})
+		f := s.speak()
+		f.say(1, parse("a", "SELECT 'a'::text"), parse("b", "SELECT 'b'::text"), syncing)
+		eventually(t, "old statements are closed", func() bool {
+			if got := f.say(1, bind("a"), execute, bind("b"), execute, bind("a"), execute, syncing); got != "2 D[a] C[SELECT 1] 2 D[b] C[SELECT 1] 2 D[a] C[SELECT 1] Z" {
+				t.Fatalf("got %q", got)
+			}
+			return s.pools.Stats()[0].Totals.Closes >= 4
+		})
+	})
+	t.Run("of no client", func(t *testing.T) {
+		t.Parallel()
+		s := newStand(t, setup{general: "default_pool_size = 1"})
+		f := s.speak()
+		f.say(1, parse("a", "SELECT 'a'::text"), parse("b", "SELECT 'b'::text"), closing("a"), syncing)
+		s.relay.ResetPrepared()
+		if left := s.relay.Prepared(); len(left) != 1 || left[0].Statement != "SELECT 'b'::text" {
+			t.Errorf("left: %v", left)
+		}
+		f.say(1, parse("c", "SELECT 'c'::text"), syncing)
+		if got := value(t, s.connect(), "SELECT string_agg(statement, ', ' ORDER BY statement) FROM pg_prepared_statements"); got != "SELECT 'b'::text, SELECT 'c'::text" {
+			t.Errorf("on the server: %s", got)
+		}
+	})
+	t.Run("in a pipeline that fails", func(t *testing.T) {
+		t.Parallel()
+		s := newStand(t, setup{general: "default_pool_size = 1\nprepared_statements_limit = 1"})
+		f := s.speak()
+		f.say(1, parse("a", "SELECT 'a'::text"), syncing)
+		for range 3 {
+			if got := f.say(1, parse("", "SELEC"), parse("b", "SELECT 'b'::text"), bind("a"), execute, bind("b"), execute, syncing); got != "E42601 Z" {
+				t.Errorf("got %q", got)
+			}
+			if got := f.say(1, bind("a"), execute, syncing); got != "2 D[a] C[SELECT 1] Z" {
+				t.Errorf("afterwards: %q", got)
+			}
+		}
+	})
+}

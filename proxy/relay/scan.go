@@ -61,8 +61,10 @@ func (s *session) scan() next {
 	}
 	s.in.consume(at)
 	s.up.src = src[:at]
-	if len(s.up.finish(at)) > 0 {
+	if out := s.up.finish(at); len(out) > 0 && s.server != nil {
 		s.target = s.server
+		s.target.Usage.Sent += int64(len(out))
+		s.target.Usage.Writes++
 		s.sending = s.pumping
 		s.sentRaw += at
 	}
@@ -94,12 +96,16 @@ func (m message) body() []byte { return m.bytes[wire.HeaderLength:] }
 
 // pass lets the message go to the server as it is.
 func (s *session) pass(m message) (int, next) {
+	s.lastSent = m.kind
 	s.upRest, s.upDrop = m.size-len(m.bytes), false
 	return len(m.bytes), goOn
 }
 
 // discard keeps the message from the server, in whose place it gets b.
 func (s *session) discard(m message, b ...byte) (int, next) {
+	if len(b) > 0 {
+		s.lastSent = m.kind
+	}
 	s.up.replace(m.at, m.at+len(m.bytes), b...)
 	s.upRest, s.upDrop = m.size-len(m.bytes), true
 	if s.upRest == 0 {
@@ -198,6 +204,10 @@ func (s *session) expect(e expectation) {
 	if s.pending.empty() {
 		s.queryFrom = s.relay.now()
 		s.setState(stateActive)
+		if s.silent > 0 {
+			s.server.Usage.IdleInTransaction += s.queryFrom - s.silent
+			s.silent = 0
+		}
 	}
 	s.pending.push(e)
 	if e.kind.extended() {

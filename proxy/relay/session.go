@@ -101,6 +101,10 @@ type session struct {
 	finishing bool  // nothing interrupts any more
 	began     int64 // instant of the transaction's first message
 	queryFrom int64
+	silent    int64 // instant of the last answer in an open transaction; 0 while the server works, or without one
+
+	lastSent, lastReceived byte // messages' types
+	shown                  shown
 }
 
 // state is what a session waits for.
@@ -142,7 +146,8 @@ type slot struct {
 	prepared onServer
 	// The statement without a name: whose it is and which. 0 if there is none.
 	unnamedOwner, unnamedGeneration uint64
-	user                            string // session_user after the login
+	user                            string  // session_user after the login
+	named                           *values // reports, when the server's application_name was taken from them
 }
 
 // unknownOwner is of a statement without a name that nobody can rely on.
@@ -230,10 +235,7 @@ func (s *session) exchange() error {
 // flush writes what a scan has made: to the server, and to the client.
 func (s *session) flush() error {
 	if out := s.up.finish(len(s.up.src)); len(out) > 0 && s.target != nil {
-		n, err := s.target.Conn().Write(out)
-		s.target.Usage.Sent += int64(n)
-		s.target.Usage.Writes++
-		if err != nil {
+		if _, err := s.target.Conn().Write(out); err != nil {
 			s.up.end()
 			return s.serverLost(err)
 		}

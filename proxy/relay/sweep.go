@@ -59,6 +59,7 @@ func (r *Relay) sweep() {
 	}
 	r.mu.Unlock()
 	for _, s := range all {
+		s.show()
 		s.sweep(now, l)
 	}
 }
