@@ -137,10 +137,12 @@ func commandTable() []*command {
 			role:        Admin, example: "RELOAD", run: runReload, effects: true,
 		},
 		{
-			syntax:      "SHUTDOWN",
-			help:        "stop the process gracefully",
-			description: "Answers at once. Running tasks are recorded as interrupted; the same commands go on from there after the next start.",
-			role:        Admin, example: "SHUTDOWN", run: runShutdown, effects: true,
+			syntax: "SHUTDOWN [{WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS|IMMEDIATE}]",
+			help:   "stop the process gracefully",
+			description: "Answers at once; the port is closed. WAIT_FOR_SERVERS, which is meant without a word, lets transactions end until general.shutdown_timeout and disconnects " +
+				"clients that are in none. WAIT_FOR_CLIENTS lets clients go on until they leave by themselves, up to general.shutdown_timeout, and then does the same. IMMEDIATE waits for nothing; " +
+				"it, or a second signal, also cuts the other two short. Running tasks are recorded as interrupted; the same commands go on from there after the next start.",
+			role: Admin, example: "SHUTDOWN", run: runShutdown, effects: true,
 		},
 		{
 			syntax:      "PROBE <target>",

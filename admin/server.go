@@ -19,9 +19,9 @@ const reportedMajor = "14.0"
 type Options struct {
 	Engine        Engine
 	Configuration Configuration
-	Pools         Pools  // nil where applications are not served
-	Shutdown      func() // begins a graceful stop of the process and returns at once
-	Version       string // of the product: "0.1.0"
+	Pools         Pools              // nil where applications are not served
+	Shutdown      func(ShutdownMode) // begins a stop of the process and returns at once
+	Version       string             // of the product: "0.1.0"
 	Logger        *slog.Logger
 }
 

@@ -215,7 +215,7 @@ type adminServer struct {
 	cancels  map[uint32]func()
 	errs     []error // of ServeSession
 	ended    chan struct{}
-	shutdown chan struct{}
+	shutdown chan ShutdownMode
 }
 
 // logText keeps what was logged.
@@ -244,12 +244,12 @@ func startServer(t testing.TB) *adminServer {
 	}
 	s := &adminServer{
 		t: t, engine: &engineStub{}, configuration: newConfiguration(t), listener: listener, log: &logText{},
-		cancels: map[uint32]func(){}, ended: make(chan struct{}, 100), shutdown: make(chan struct{}, 1),
+		cancels: map[uint32]func(){}, ended: make(chan struct{}, 100), shutdown: make(chan ShutdownMode, 1),
 	}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.server = NewServer(Options{
 		Engine: s.engine, Configuration: s.configuration, Pools: &s.pools, Version: "0.1.0",
-		Shutdown: func() { s.shutdown <- struct{}{} },
+		Shutdown: func(mode ShutdownMode) { s.shutdown <- mode },
 		Logger:   slog.New(slog.NewTextHandler(s.log, nil)),
 	})
 	accepting := make(chan struct{})

@@ -176,6 +176,7 @@ type General struct {
 	ReshardingParallelCopies              int            `toml:"resharding_parallel_copies"`
 	ReshardingReplicationRetryMaxAttempts int            `toml:"resharding_replication_retry_max_attempts"`
 	ReshardingReplicationRetryMinDelay    time.Duration  `toml:"resharding_replication_retry_min_delay"`
+	ReusePort                             bool           `toml:"reuse_port"`
 	RollbackTimeout                       time.Duration  `toml:"rollback_timeout"`
 	ServerLifetime                        time.Duration  `toml:"server_lifetime"`
 	ServerLifetimeJitter                  time.Duration  `toml:"server_lifetime_jitter"`

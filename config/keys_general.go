@@ -13,6 +13,7 @@ var generalTable = Table{
 	Keys: []Key{
 		{Name: "host", Default: `"0.0.0.0"`, flags: restart, Description: "Address to listen on; 127.0.0.1 keeps other machines out."},
 		{Name: "port", Default: `6432`, Min: 1, Max: 65535, flags: restart, Description: "TCP port to listen on, for applications and for the admin database."},
+		{Name: "reuse_port", Default: `false`, flags: restart, Description: "Let a second pgdrover listen on the same ports, which takes over while this one is stopped: SIGTERM waits for applications to leave."},
 		{Name: "workers", Default: `2`, Max: 1024, flags: later | restart, Description: "Threads that carry traffic."},
 
 		{Name: "auth_type", Default: `"scram"`, Values: []string{"scram", "md5", "plain", "trust"}, flags: settable, Description: "How clients prove who they are, admin users too; trust asks nobody."},

@@ -8,17 +8,17 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
-	"time"
 
 	"github.com/pgdrover/pgdrover/admin"
 	"github.com/pgdrover/pgdrover/config"
 	"github.com/pgdrover/pgdrover/metrics"
-	"github.com/pgdrover/pgdrover/pgerror"
 	"github.com/pgdrover/pgdrover/proxy"
 	"github.com/pgdrover/pgdrover/proxy/pool"
 	"github.com/pgdrover/pgdrover/proxy/relay"
 	"github.com/pgdrover/pgdrover/sync/mirror"
+	"github.com/pgdrover/pgdrover/systemd"
 )
 
 // Options are what a Daemon is made of.
@@ -34,6 +34,10 @@ type Options struct {
 	// LookupEnv overrides keys of the files at a reload; nil is none, as in
 	// config.Load.
 	LookupEnv func(string) (string, bool)
+	// Listener is the port, if the process was started with one; else it is opened.
+	Listener net.Listener
+	// Notify tells the service manager how the process is; may be nil.
+	Notify *systemd.Notifier
 	// Ready is called once clients can connect. It may be nil.
 	Ready func(net.Addr)
 }
@@ -46,37 +50,35 @@ type Daemon struct {
 	server  *proxy.Server
 	pools   *pool.Pools
 	relay   *relay.Relay
-	metrics *metrics.Metrics // nil without general.openmetrics_port
-	stop    context.CancelCauseFunc
+	metrics *metrics.Metrics        // nil without general.openmetrics_port
+	phase   atomic.Int32            // phaseStarting and so on
+	asked   chan admin.ShutdownMode // by SHUTDOWN
 }
 
-// errShutdown is why a daemon ends that was told to by SHUTDOWN or a signal.
-var errShutdown = errors.New("shutdown was asked for")
-
-// Why a stop was not orderly. Their tasks are found at the next start.
-var (
-	errGraceOver = pgerror.New(pgerror.AdminShutdown, "general.shutdown_timeout has passed").WithHint("%s", hintInterrupted)
-	errCutShort  = pgerror.New(pgerror.AdminShutdown, "a second signal cut the stop short").WithHint("%s", hintInterrupted)
+// What phase may be, in this order.
+const (
+	phaseStarting int32 = iota
+	phaseServing
+	phaseStopping
 )
-
-const hintInterrupted = "SHOW TASKS; tells after the next start which tasks were interrupted. The same commands go on from there."
 
 // New makes a Daemon; nothing runs yet.
 func New(o Options) (*Daemon, error) {
-	d := &Daemon{options: o, live: NewLive(o.Config, o.Paths, o.LookupEnv, o.Logger)}
+	d := &Daemon{options: o, asked: make(chan admin.ShutdownMode, 8), live: NewLive(o.Config, o.Paths, o.LookupEnv, o.Logger)}
 	if o.Config.General.OpenMetricsPort != nil {
 		d.metrics = metrics.New(o.Config.General.OpenMetricsNamespace, o.Version)
 	}
 	d.engine = mirror.NewManager(mirror.Options{Config: d.live.Config, Version: o.Version, Logger: o.Logger, Metrics: d.metrics})
 	d.pools = pool.New(pool.Options{Config: d.live.Config, Logger: o.Logger})
 	d.metrics.Pools(func() []metrics.Pool { return each(d.pools.Stats(), poolMetrics) })
+	d.metrics.Healthy(d.health)
 	d.relay = relay.New(relay.Options{Config: d.live.Config, Pools: d.pools, Logger: o.Logger})
 	handler := adminSessions{admin.NewServer(admin.Options{
 		Engine: d.engine, Configuration: d.live, Pools: pools{d.pools, d.relay, d.preparedStatements}, Version: o.Version, Logger: o.Logger,
-		Shutdown: func() { d.stop(errShutdown) },
+		Shutdown: d.shutdown,
 	})}
 	var err error
-	d.server, err = proxy.New(proxy.Options{Config: d.live.Config, Admin: handler, Relay: d.relay, Observer: d.metrics, Logger: o.Logger})
+	d.server, err = proxy.New(proxy.Options{Config: d.live.Config, Admin: handler, Relay: d.relay, Observer: d.metrics, Listener: o.Listener, Logger: o.Logger})
 	if err != nil {
 		return nil, err
 	}
@@ -94,8 +96,6 @@ func New(o Options) (*Daemon, error) {
 // Run serves until ctx ends, SHUTDOWN or a signal asks it to stop. It returns
 // when everything has ended: nil after an orderly stop.
 func (d *Daemon) Run(ctx context.Context) error {
-	ctx, d.stop = context.WithCancelCause(ctx)
-	defer d.stop(nil)
 	closeMetrics, err := d.serveMetrics(ctx)
 	if err != nil {
 		return err
@@ -123,15 +123,18 @@ func (d *Daemon) Run(ctx context.Context) error {
 	supervised, endSupervision := context.WithCancel(ctx)
 	var supervising sync.WaitGroup
 	supervising.Go(func() { d.engine.Supervise(supervised) })
-	end := func() error {
+	end := func(mode admin.ShutdownMode) error {
 		endSupervision() // or it would take up what is being ended
 		supervising.Wait()
-		return d.end()
+		return d.end(mode)
 	}
+	defer d.watch(ctx)()
+	d.phase.Store(phaseServing)
 	d.options.Logger.Info("pgdrover is ready", "address", address.String(), "admin_database", d.live.Config().Admin.Name, "version", d.options.Version)
 	if d.options.Ready != nil {
 		d.options.Ready(address)
 	}
+	d.options.Notify.Ready("serving at " + address.String())
 	for {
 		select {
 		case s := <-d.options.Signals:
@@ -139,19 +142,25 @@ func (d *Daemon) Run(ctx context.Context) error {
 				d.reload(ctx)
 				continue
 			}
-			d.options.Logger.Info("stopping", "signal", s.String())
-			return end()
+			mode := d.signalMode(s)
+			d.options.Logger.Info("stopping", "signal", s.String(), "mode", string(mode))
+			return end(mode)
+		case mode := <-d.asked:
+			d.options.Logger.Info("stopping", "command", "SHUTDOWN", "mode", string(mode))
+			return end(mode)
 		case <-ctx.Done():
 			d.options.Logger.Info("stopping", "cause", context.Cause(ctx))
-			return end()
+			return end(admin.ShutdownServers)
 		case err := <-served:
-			return errors.Join(fmt.Errorf("serve clients: %w", err), end())
+			return errors.Join(fmt.Errorf("serve clients: %w", err), end(admin.ShutdownServers))
 		}
 	}
 }
 
 // reload is RELOAD asked for by SIGHUP: what it finds is logged.
 func (d *Daemon) reload(ctx context.Context) {
+	d.options.Notify.Reloading()
+	defer d.options.Notify.Ready("")
 	_, warnings, err := d.live.Reload(ctx)
 	for _, w := range warnings {
 		d.options.Logger.Warn("configuration", "warning", w.String())
@@ -162,33 +171,6 @@ func (d *Daemon) reload(ctx context.Context) {
 			d.options.Logger.Error("configuration", "problem", p.String())
 		}
 	}
-}
-
-// end stops tasks, then clients, and waits for both. Another signal cuts the
-// wait short.
-func (d *Daemon) end() error {
-	ctx, cancel := context.WithTimeoutCause(context.Background(), d.graceTime(), errGraceOver)
-	defer cancel()
-	ctx, cut := context.WithCancelCause(ctx)
-	defer cut(nil)
-	over := make(chan struct{})
-	defer close(over)
-	go func() { // ends with over
-		select {
-		case <-d.options.Signals:
-			cut(errCutShort)
-		case <-over:
-		}
-	}()
-	err := errors.Join(d.engine.Close(ctx), d.server.Shutdown(ctx))
-	if err == nil {
-		d.options.Logger.Info("stopped")
-	}
-	return err
-}
-
-func (d *Daemon) graceTime() time.Duration {
-	return max(d.live.Config().General.ShutdownTimeout, time.Second)
 }
 
 // adminSessions hands the proxy's sessions to the admin database.

@@ -3,11 +3,13 @@ package daemon
 import (
 	"context"
 	"errors"
+	"net"
 	"sync"
 	"time"
 
 	"github.com/pgdrover/pgdrover/metrics"
 	"github.com/pgdrover/pgdrover/pgerror"
+	"github.com/pgdrover/pgdrover/proxy"
 	"github.com/pgdrover/pgdrover/sync/mirror"
 )
 
@@ -33,7 +35,11 @@ func (d *Daemon) serveMetrics(ctx context.Context) (closeAll func(), err error) 
 		return func() {}, nil
 	}
 	general, log := d.options.Config.General, d.options.Logger
-	endpoint, err := d.metrics.Listen(ctx, general.OpenMetricsHost, *general.OpenMetricsPort, log)
+	listen := &net.ListenConfig{}
+	if general.ReusePort {
+		listen.Control = proxy.ReusePort
+	}
+	endpoint, err := d.metrics.Listen(ctx, listen, general.OpenMetricsHost, *general.OpenMetricsPort, log)
 	if err != nil {
 		return nil, err
 	}

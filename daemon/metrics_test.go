@@ -49,7 +49,7 @@ func (f *found) MirrorTables(_ context.Context, name string) ([]mirror.MirrorTab
 // shown gives the samples of the product, one a line.
 func shown(t *testing.T, m *metrics.Metrics) string {
 	t.Helper()
-	e, err := m.Listen(t.Context(), "127.0.0.1", 0, slog.New(slog.DiscardHandler))
+	e, err := m.Listen(t.Context(), &net.ListenConfig{}, "127.0.0.1", 0, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,7 +34,7 @@ func newParser(t *testing.T) *parser {
 	client, server := net.Pipe()
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 1)
-	database := admin.NewServer(admin.Options{Engine: nothing{}, Configuration: configuration{}, Shutdown: func() {}, Version: "test"})
+	database := admin.NewServer(admin.Options{Engine: nothing{}, Configuration: configuration{}, Shutdown: func(admin.ShutdownMode) {}, Version: "test"})
 	go func() { // ends with cancel, in the cleanup, which waits for it
 		served <- database.ServeSession(ctx, admin.Session{
 			Backend: pgproto3.NewBackend(server, server), User: "admin", Database: "admin", SetReadDeadline: server.SetReadDeadline,

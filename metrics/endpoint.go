@@ -27,8 +27,8 @@ const (
 	idleTime        = 2 * time.Minute // Prometheus keeps its connection from one scrape to the next
 )
 
-// Handler answers scrapes: Prometheus's text format, or OpenMetrics where the
-// client asks for it.
+// Handler answers scrapes, in Prometheus's text format, or in OpenMetrics where the
+// client asks for it, and who asks for the process's health.
 func (m *Metrics) Handler(log *slog.Logger) http.Handler {
 	metrics := promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
 		EnableOpenMetrics: true, MaxRequestsInFlight: mostScrapes, ErrorHandling: promhttp.ContinueOnError, ErrorLog: errorLog{log},
@@ -38,8 +38,12 @@ func (m *Metrics) Handler(log *slog.Logger) http.Handler {
 		case r.Method != http.MethodGet && r.Method != http.MethodHead:
 			w.Header().Set("Allow", "GET, HEAD")
 			http.Error(w, "metrics are read with GET", http.StatusMethodNotAllowed)
+		case r.URL.Path == "/live":
+			answer(w, http.StatusOK, "live")
+		case r.URL.Path == "/ready":
+			m.health(w)
 		case r.URL.Path != "/metrics" && r.URL.Path != "/":
-			http.Error(w, "metrics are at /metrics", http.StatusNotFound)
+			http.Error(w, "metrics are at /metrics, health is at /live and /ready", http.StatusNotFound)
 		default:
 			metrics.ServeHTTP(w, r)
 		}
@@ -62,11 +66,11 @@ type Endpoint struct {
 	open     atomic.Int64
 }
 
-// Listen opens the endpoint of m at host and port and serves it. A port 0 is
-// any that is free.
-func (m *Metrics) Listen(ctx context.Context, host string, port int, log *slog.Logger) (*Endpoint, error) {
+// Listen opens the endpoint of m at host and port, as listen says, and serves it. A
+// port 0 is any that is free.
+func (m *Metrics) Listen(ctx context.Context, listen *net.ListenConfig, host string, port int, log *slog.Logger) (*Endpoint, error) {
 	address := net.JoinHostPort(host, strconv.Itoa(port))
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	listener, err := listen.Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, pgerror.New(pgerror.SystemError, "listen for metrics on %s: %w", address, err).
 			WithHint("set general.openmetrics_host and general.openmetrics_port to an address that is free, or leave the port out")

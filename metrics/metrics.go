@@ -25,6 +25,7 @@ type Metrics struct {
 	histograms map[*definition]*prometheus.HistogramVec
 	board      *board
 	pools      *pools
+	ask        func() Health // nil: nobody
 }
 
 var _ Data = (*Metrics)(nil)

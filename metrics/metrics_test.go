@@ -319,7 +319,7 @@ func TestConcurrentUse(t *testing.T) {
 // open starts an endpoint on a free port.
 func open(t *testing.T) *Endpoint {
 	t.Helper()
-	e, err := New("", "1").Listen(t.Context(), "127.0.0.1", 0, slog.New(slog.DiscardHandler))
+	e, err := New("", "1").Listen(t.Context(), &net.ListenConfig{}, "127.0.0.1", 0, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -340,7 +340,9 @@ func TestEndpoint(t *testing.T) {
 		{"GET", "/metrics", 200, "pgdrover_build_info"},
 		{"GET", "/", 200, "pgdrover_build_info"},
 		{"HEAD", "/metrics", 200, ""},
-		{"GET", "/debug/pprof", 404, "metrics are at /metrics"},
+		{"GET", "/live", 200, "live\n"},
+		{"GET", "/ready", 503, "not ready\nnobody tells\n"},
+		{"GET", "/debug/pprof", 404, "/live and /ready"},
 		{"POST", "/metrics", 405, "metrics are read with GET"},
 	} {
 		request, err := http.NewRequestWithContext(t.Context(), test.method, "http://"+e.Addr().String()+test.path, nil)
@@ -393,7 +395,7 @@ func TestEndpointTakesSoMany(t *testing.T) {
 		return conn
 	}
 	answered := func(conn net.Conn) bool {
-		_, _ = io.WriteString(conn, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+		_, _ = io.WriteString(conn, "GET /live HTTP/1.1\r\nHost: x\r\n\r\n")
 		n, _ := conn.Read(make([]byte, 12))
 		return n == 12
 	}
@@ -428,7 +430,7 @@ func TestListenTells(t *testing.T) {
 	t.Parallel()
 	e := open(t)
 	port := e.Addr().(*net.TCPAddr).Port
-	_, err := New("", "1").Listen(t.Context(), "127.0.0.1", port, slog.New(slog.DiscardHandler))
+	_, err := New("", "1").Listen(t.Context(), &net.ListenConfig{}, "127.0.0.1", port, slog.New(slog.DiscardHandler))
 	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("listen for metrics on 127.0.0.1:%d", port)) {
 		t.Errorf("a port that is taken: %v", err)
 	}

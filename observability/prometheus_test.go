@@ -123,7 +123,7 @@ func serveMetrics(t *testing.T) string {
 	t.Helper()
 	m := metrics.New("", "test")
 	m.Pools(somePools())
-	endpoint, err := m.Listen(t.Context(), "127.0.0.1", 0, slog.New(slog.DiscardHandler))
+	endpoint, err := m.Listen(t.Context(), &net.ListenConfig{}, "127.0.0.1", 0, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,6 +22,7 @@ type settings struct {
 	users  *users
 
 	address           string // to listen on, host:port
+	reusePort         bool
 	keepAlive         net.KeepAliveConfig
 	method            auth.Method
 	loginTimeout      time.Duration
@@ -49,6 +50,7 @@ func newSettings(c *config.Config, authenticator *auth.Authenticator, previous *
 		config:            c,
 		users:             newUsers(c, authenticator, previous),
 		address:           net.JoinHostPort(c.General.Host, strconv.Itoa(c.General.Port)),
+		reusePort:         c.General.ReusePort,
 		keepAlive:         keepAlive(c.TCP),
 		method:            auth.Method(c.General.AuthType),
 		loginTimeout:      cmp.Or(c.General.ClientLoginTimeout, defaultLoginTimeout),

@@ -210,6 +210,7 @@ func (c *connection) handOver(l login) error {
 		c.backend, c.reader = nil, nil // all of it was read
 		err = c.serveApplication(ctx, l, live)
 	} else {
+		s.isAdmin(c.guard)
 		err = c.serveAdmin(ctx, l, live)
 	}
 	if ctx.Err() != nil {

@@ -19,7 +19,6 @@ import (
 	"time"
 
 	"github.com/pgdrover/pgdrover/config"
-	"github.com/pgdrover/pgdrover/pgerror"
 	"github.com/pgdrover/pgdrover/proxy/auth"
 	"github.com/pgdrover/pgdrover/proxy/lookup"
 	"github.com/pgdrover/pgdrover/proxy/relay"
@@ -53,6 +52,11 @@ type Options struct {
 	// Observer is told of clients that come; nil for nobody.
 	Observer Observer
 
+	// Listener is what Listen takes instead of binding the configured port: a
+	// socket that the process was started with. Its port stays open when the
+	// Server has closed it.
+	Listener net.Listener
+
 	// MaxLogins is how many connections may be logging in at a time, half of
 	// them from one address; 0 is DefaultMaxLogins.
 	MaxLogins int
@@ -68,6 +72,7 @@ const (
 	created state = iota
 	listening
 	serving
+	leaving  // accepts nothing new; sessions go on until their clients end them
 	draining // accepts nothing; sessions end
 	stopped
 )
@@ -76,7 +81,8 @@ const (
 var transitions = map[state][]state{
 	created:   {listening, draining},
 	listening: {serving, draining},
-	serving:   {draining},
+	serving:   {leaving, draining},
+	leaving:   {draining},
 	draining:  {stopped},
 }
 
@@ -105,7 +111,11 @@ type Server struct {
 	mu          sync.Mutex
 	state       state
 	listener    net.Listener
+	closing     sync.Once // of listener
 	connections map[*guardedConn]struct{}
+	admins      map[*guardedConn]struct{} // those of connections that are sessions of the admin database
+	left        chan struct{}             // closed when leaving, with the port closed, and no connection but admins is there
+	portClosed  bool
 	idle        chan struct{} // closed when draining and the last connection is gone
 	stopped     chan struct{} // closed when Shutdown is through
 	stopErr     error         // its result, read after stopped
@@ -136,6 +146,8 @@ func New(o Options) (*Server, error) {
 		admission:     newAdmission(o.MaxLogins),
 		sessions:      sessions{byID: make(map[uint32]*liveSession)},
 		connections:   make(map[*guardedConn]struct{}),
+		admins:        make(map[*guardedConn]struct{}),
+		left:          make(chan struct{}),
 		idle:          make(chan struct{}),
 		stopped:       make(chan struct{}),
 	}
@@ -189,14 +201,9 @@ func (s *Server) Listen(ctx context.Context) (net.Addr, error) {
 	if err := s.certificates.load(set.tls); err != nil {
 		return nil, err
 	}
-	listen := net.ListenConfig{KeepAliveConfig: set.keepAlive}
-	if !set.keepAlive.Enable {
-		listen.KeepAlive = -1
-	}
-	listener, err := listen.Listen(ctx, "tcp", set.address)
+	listener, err := s.bind(ctx, set)
 	if err != nil {
-		return nil, pgerror.New(pgerror.SystemError, "listen on %s: %w", set.address, err).
-			WithHint("Another process may have the port; general.host and general.port say where to listen.")
+		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -236,7 +243,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	}
 	stopWatching := context.AfterFunc(ctx, func() { listener.Close() })
 	defer stopWatching()
-	if err := s.accept(ctx, listener); err != nil && ctx.Err() == nil && !s.isDraining() {
+	if err := s.accept(ctx, listener); err != nil && ctx.Err() == nil && !s.isStopping() {
 		return errors.Join(err, s.Shutdown(ctx))
 	}
 	if ctx.Err() != nil {
@@ -274,6 +281,7 @@ func (s *Server) accept(ctx context.Context, listener net.Listener) error {
 // admit starts the goroutine of a connection, if there is a place for one more
 // that is not logged in.
 func (s *Server) admit(raw net.Conn) {
+	s.keepAlive(raw)
 	conn := &guardedConn{Conn: raw}
 	address := remoteIP(raw.RemoteAddr())
 	if !s.admission.enter(address) {
@@ -281,7 +289,7 @@ func (s *Server) admit(raw net.Conn) {
 		return
 	}
 	s.mu.Lock()
-	accepting := s.state == serving
+	accepting := s.state == serving || s.state == leaving
 	if accepting {
 		s.connections[conn] = struct{}{}
 	}
@@ -303,6 +311,8 @@ func (s *Server) forget(conn *guardedConn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.connections, conn)
+	delete(s.admins, conn)
+	s.checkLeft()
 	if s.state == draining && len(s.connections) == 0 {
 		close(s.idle)
 	}

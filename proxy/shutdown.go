@@ -6,6 +6,44 @@ import (
 	"time"
 )
 
+// Leave stops accepting and waits until applications have left by themselves, or ctx
+// ends. Until then they are served as before, and so are sessions of the admin
+// database, which are not waited for. Shutdown has to follow. Where another process
+// listens at the port too, no client is refused meanwhile.
+func (s *Server) Leave(ctx context.Context) {
+	s.mu.Lock()
+	ok := s.move(leaving)
+	s.mu.Unlock()
+	if !ok {
+		return
+	}
+	s.closePort(ctx)
+	select {
+	case <-s.left:
+	case <-ctx.Done():
+	}
+}
+
+// checkLeft notes that the last application has left; mu is held.
+func (s *Server) checkLeft() {
+	if s.state != leaving || !s.portClosed || len(s.connections) > len(s.admins) {
+		return
+	}
+	select {
+	case <-s.left:
+	default:
+		close(s.left)
+	}
+}
+
+// isAdmin notes that a connection is a session of the admin database.
+func (s *Server) isAdmin(conn *guardedConn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.admins[conn] = struct{}{}
+	s.checkLeft()
+}
+
 // Shutdown stops accepting and ends what is being served, in four steps:
 // clients that are logging in and idle sessions end at once; commands that run
 // may finish until general.shutdown_timeout is over or ctx ends; then the
@@ -46,7 +84,7 @@ func (s *Server) drain() bool {
 		return false
 	}
 	if s.listener != nil {
-		s.listener.Close()
+		s.closing.Do(func() { s.listener.Close() })
 	}
 	s.endLogins(errShuttingDown)
 	sessions := s.sessions.close()
@@ -65,6 +103,13 @@ func (s *Server) isDraining() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.state >= draining
+}
+
+// isStopping tells whether the port is closed on purpose, or about to be.
+func (s *Server) isStopping() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state >= leaving
 }
 
 // waitIdle waits for the last connection, up to a limit.

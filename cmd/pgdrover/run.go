@@ -6,6 +6,7 @@ import (
 	"syscall"
 
 	"github.com/pgdrover/pgdrover/daemon"
+	"github.com/pgdrover/pgdrover/systemd"
 )
 
 // runCommand serves until it is told to stop.
@@ -21,11 +22,16 @@ func (runCommand) Run(c *cli, io *streams, ctx *contextOf) error {
 	if err != nil {
 		return err
 	}
+	listener, err := systemd.Listener(os.LookupEnv)
+	if err != nil {
+		return err
+	}
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(signals)
 	d, err := daemon.New(daemon.Options{
 		Config: cfg, Paths: c.paths(), Version: version, Logger: logger, Level: level, Signals: signals, LookupEnv: os.LookupEnv,
+		Listener: listener, Notify: systemd.NewNotifier(os.LookupEnv),
 	})
 	if err != nil {
 		return err

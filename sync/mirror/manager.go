@@ -84,6 +84,11 @@ func (m *Manager) Close(ctx context.Context) error {
 	case <-ended:
 		return nil
 	case <-ctx.Done():
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if len(m.running) == 0 {
+			return nil
+		}
 		return fmt.Errorf("wait for tasks to end: %w", context.Cause(ctx))
 	}
 }
