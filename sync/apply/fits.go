@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/pgdrover/pgdrover/sync/catalog"
+	"github.com/pgdrover/pgdrover/sync/stream"
 )
 
 // OIDs of built-in types that are treated on their own (catalog/pg_type.dat).
@@ -68,6 +69,21 @@ func sameType(sourceTypes catalog.Types, s catalog.Type, destinationTypes catalo
 	}
 	// An extension may be in another schema there.
 	return s.Kind == d.Kind && s.Name.Name == d.Name.Name && (s.Name.Schema == d.Name.Schema || s.Extension != "" && d.Extension != "")
+}
+
+// using is the USING that ALTER COLUMN TYPE needs to give a destination's column
+// the source's type, "" if PostgreSQL casts by itself.
+func using(sourceTypes catalog.Types, from stream.RelationColumn, destinationTypes catalog.Types, to catalog.Column, name string) string {
+	s, okSource := base(sourceTypes, from.Type)
+	d, okDestination := base(destinationTypes, to.Type)
+	if okSource && okDestination {
+		texts := s.OID == textOID || s.OID == varcharOID || s.OID == bpcharOID        // every type is assigned to them
+		alike := s.Category == d.Category && (s.Category == 'N' || s.Category == 'D') // numbers, dates and times
+		if texts || alike || sameType(destinationTypes, d, sourceTypes, s) {
+			return ""
+		}
+	}
+	return " USING " + name + "::" + typeText(sourceTypes, from.Type, from.Modifier)
 }
 
 // widens lists the pairs of types of which every value of the first is a value

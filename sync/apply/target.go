@@ -144,7 +144,7 @@ func (t *Target) addColumns(sourceTypes catalog.Types, destination *catalog.Rela
 		if why != "" {
 			return pgerror.New(datatypeMismatch, "column %s of %s differs in type: %s", name, t.name, why).
 				WithDetail("The source has %s, the destination %s.", typeText(sourceTypes, from.Type, from.Modifier), to.TypeText).
-				WithHint("ALTER TABLE %s ALTER COLUMN %s TYPE %s;", t.name, name, typeText(sourceTypes, from.Type, from.Modifier))
+				WithHint("ALTER TABLE %s ALTER COLUMN %s TYPE %s%s;", t.name, name, typeText(sourceTypes, from.Type, from.Modifier), using(sourceTypes, from, destinationTypes, to, name))
 		}
 		t.columns[i] = c
 	}

@@ -11,7 +11,10 @@ import "regexp"
 // userSchemas is true for schemas that hold what a user made. The schema
 // pgdrover holds our own state and belongs to nobody's dump, and so do those in
 // which tables are copied again.
-const userSchemas = `n.nspname <> 'information_schema' AND n.nspname <> 'pgdrover' AND n.nspname !~ '^pg_' AND n.nspname !~ '` + resyncSchemas + `'`
+const userSchemas = UserSchemas
+
+// UserSchemas is the condition that a row n of pg_namespace is a user's schema.
+const UserSchemas = `n.nspname <> 'information_schema' AND n.nspname <> 'pgdrover' AND n.nspname !~ '^pg_' AND n.nspname !~ '` + resyncSchemas + `'`
 
 // resyncSchemas are the names of package resync's schemas, as a regular expression.
 const resyncSchemas = `^pgdrover_(shadow|stage|old)_[0-9]+$`

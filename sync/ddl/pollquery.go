@@ -7,6 +7,8 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/pgdrover/pgdrover/sync/catalog"
 )
 
 // pollQueries are the queries of one poll. Each sees the catalogs as they are
@@ -42,7 +44,7 @@ func (q *pollQueries) scope() string {
   ), scope AS MATERIALIZED (
     SELECT c.oid, c.relname, n.nspname, c.relfilenode, c.xmin
     FROM reached r JOIN pg_catalog.pg_class c ON c.oid = r.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND n.nspname <> 'pgdrover' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+    WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND ` + catalog.UserSchemas + `
   )`
 }
 

@@ -19,7 +19,7 @@ SELECT w.oid, (`+typeSQL("w.oid")+`)
 FROM (SELECT t.oid FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
       LEFT JOIN pg_catalog.pg_class c ON c.oid = t.typrelid
       WHERE t.typtype IN ('e', 'd', 'r', 'c') AND (t.typtype <> 'c' OR c.relkind = 'c')
-        AND n.nspname <> 'pgdrover' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' OFFSET 0) AS w`)
+        AND `+catalog.UserSchemas+` OFFSET 0) AS w`)
 	out := map[uint32]*catalog.TypeDescription{}
 	var oid uint32
 	var text []byte

@@ -210,6 +210,9 @@ func (j *copyData) prepare(ctx context.Context) (err error) {
 		}
 		j.sources = append(j.sources, s)
 	}
+	if err := j.readStreams(ctx); err != nil {
+		return err
+	}
 	if err := j.takeRemapped(ctx); err != nil {
 		return err
 	}
@@ -241,6 +244,9 @@ func (j *copyData) copies() bool {
 		return false
 	}
 	for _, s := range j.sources {
+		if s.row().Timeline != 0 { // it has streamed, also where all tables are stopped by now
+			return false
+		}
 		if len(j.tables.in(s.number, TableStreaming))+len(s.beside()) > 0 {
 			return false
 		}

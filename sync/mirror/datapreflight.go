@@ -60,6 +60,9 @@ func (p *pair) checkSource(ctx context.Context, server config.Server, work *copy
 	if err := warnNotCarried(ctx, conn, where, publication, found); err != nil {
 		return fmt.Errorf("look for what of %s is not copied: %w", where, err)
 	}
+	if err := p.checkRoom(ctx, conn, facts, server, work, found); err != nil {
+		return err
+	}
 	return p.checkPrepared(ctx, conn, where, found)
 }
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/pgdrover/pgdrover/sync/apply"
+	"github.com/pgdrover/pgdrover/sync/catalog"
 	"github.com/pgdrover/pgdrover/sync/ddl"
 	"github.com/pgdrover/pgdrover/sync/stream"
 )
@@ -185,8 +186,15 @@ func (f *schemaFollower) concerns(tx *stream.Transaction, steps []*schemaStep) b
 
 // observe notes an event, unless what it says is known from a later poll.
 func (f *schemaFollower) observe(r *ddl.Registry, e *ddl.Event, final stream.LSN) []ddl.Change {
-	if e.Name.Schema == "pgdrover" || f.known(e.OID, final) {
+	if f.known(e.OID, final) {
 		return nil
+	}
+	if catalog.OwnSchema(e.Name.Schema) {
+		if e.Kind != ddl.TableEvent || r.Table(e.OID) == nil {
+			return nil
+		}
+		// Another mirror, whose destination the source is, has put another table into its place.
+		e = &ddl.Event{Kind: ddl.DropEvent, Tag: e.Tag, User: e.User, Dropped: []ddl.Dropped{{OID: e.OID, Type: "table", Names: []string{e.Name.Schema, e.Name.Name}}}}
 	}
 	return r.Observe(e)
 }
@@ -257,7 +265,7 @@ func (f *schemaFollower) fits(registry *ddl.Registry, r *stream.Relation) bool {
 
 // follows tells whether the changes of a relation are applied.
 func (f *schemaFollower) follows(r *stream.Relation) bool {
-	if r.Schema == "pgdrover" {
+	if catalog.OwnSchema(r.Schema) {
 		return false
 	}
 	_, row, ok := f.row(r.OID)

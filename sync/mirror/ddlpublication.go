@@ -88,7 +88,7 @@ func (s *sourceShard) resyncUnpublished(ctx context.Context, published map[catal
 func (f *schemaFollower) addFollowed(ctx context.Context) error {
 	var names []catalog.Name
 	for _, d := range f.registry.Tables() {
-		if f.viaRoot(d) || d.Table.Schema == "pgdrover" || !f.source.carries(d.Table) {
+		if f.viaRoot(d) || catalog.OwnSchema(d.Table.Schema) || !f.source.carries(d.Table) {
 			continue
 		}
 		if _, ok := f.source.job.tables.get(tableKey{f.source.number, d.Table}); !ok {

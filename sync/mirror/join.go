@@ -83,22 +83,22 @@ func (j *copyData) join(ctx context.Context) error {
 		}
 	}
 	absent, unfinished, err := j.undefined(ctx, parts)
-	if err == nil && len(absent) > 0 {
-		err = j.joinPhase(ctx, dump.PreData, absent)
-	}
-	for _, p := range parts {
-		p.made = absent
+	if err == nil {
+		absent, err = j.define(ctx, dump.PreData, parts, absent)
 	}
 	if err != nil {
 		return j.giveUp(ctx, parts, err)
 	}
+	parts = slices.DeleteFunc(parts, func(p *part) bool { return len(p.keys) == 0 })
+	unfinished = slices.DeleteFunc(unfinished, func(n catalog.Name) bool { return !joins(parts, n) })
+	for _, p := range parts {
+		p.made = absent
+	}
 	if err := j.copyParts(ctx, parts); err != nil {
 		return j.giveUp(ctx, parts, err)
 	}
-	if len(unfinished) > 0 {
-		if err := j.joinPhase(ctx, dump.PostData, unfinished); err != nil {
-			return j.giveUp(ctx, parts, err)
-		}
+	if _, err := j.define(ctx, dump.PostData, parts, unfinished); err != nil {
+		return j.giveUp(ctx, parts, err)
 	}
 	for _, p := range parts {
 		if err := p.catchUp(ctx); err != nil {
@@ -171,25 +171,43 @@ func (j *copyData) giveUp(ctx context.Context, parts []*part, err error) error {
 		p.snapshot.close(ctx)
 		p.drop(ctx)
 	}
-	if ctx.Err() != nil || retryable(err) || errors.Is(err, errNotStreaming) || errors.Is(err, tablecopy.ErrSnapshotLost) || changedMeanwhile(err) {
+	if ctx.Err() != nil || givenBack(err) {
 		// Those whose rows are in have lost the slot with which they were to catch up.
 		return errors.Join(err, j.tables.abandonParts(context.WithoutCancel(ctx)))
 	}
 	for _, p := range parts {
 		for _, key := range p.keys {
-			why := withWayOut(pgerror.From(err), j.pair.mirror, key.table)
-			if row, ok := j.tables.get(key); ok && TableState(row.State) == TableStopped {
-				continue
-			}
-			if p.unfinished[key.table] {
-				j.tables.note(key, neverJoined)
-			}
-			if err := j.tables.stop(ctx, key, why, 0); err != nil {
+			if err := p.giveUpTable(ctx, key, pgerror.From(err)); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// givenBack tells whether what has kept tables from joining passes.
+func givenBack(err error) bool {
+	return retryable(err) || errors.Is(err, errNotStreaming) || errors.Is(err, tablecopy.ErrSnapshotLost) || changedMeanwhile(err)
+}
+
+// giveUpTable stops a table of the part, unless it is stopped for a reason of its
+// own.
+func (p *part) giveUpTable(ctx context.Context, key tableKey, why *pgerror.Error) error {
+	tables := p.source.job.tables
+	if row, ok := tables.get(key); ok && TableState(row.State) == TableStopped {
+		return nil
+	}
+	if p.unfinished[key.table] {
+		tables.note(key, neverJoined)
+	}
+	return tables.stop(ctx, key, withWayOut(why, p.source.job.pair.mirror, key.table), 0)
+}
+
+// joins tells whether a table is one of parts.
+func joins(parts []*part, table catalog.Name) bool {
+	return slices.ContainsFunc(parts, func(p *part) bool {
+		return slices.ContainsFunc(p.keys, func(key tableKey) bool { return key.table == table })
+	})
 }
 
 // copyParts copies the rows, each part in the snapshot of its own slot.

@@ -3,6 +3,7 @@ package mirror
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -24,7 +25,28 @@ type tolerance struct {
 
 	mu     sync.Mutex
 	failed map[int]*pgerror.Error // first failure of their statements, by shard
+	blamed []blamed               // each of their failures
 	left   int                    // statements of others that differ or failed
+}
+
+// blamed is a statement that keeps a table from being made.
+type blamed struct {
+	shard int
+	table catalog.Name
+	why   *pgerror.Error
+}
+
+// blame gives the tables that cannot be made, each with what it has met first.
+func (t *tolerance) blame() map[catalog.Name]*pgerror.Error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := map[catalog.Name]*pgerror.Error{}
+	for _, b := range t.blamed {
+		if out[b.table] == nil {
+			out[b.table] = b.why
+		}
+	}
+	return out
 }
 
 // strict tells whether a statement must not differ, nor fail.
@@ -40,6 +62,7 @@ func (t *tolerance) begin(shard int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.failed, shard)
+	t.blamed = slices.DeleteFunc(t.blamed, func(b blamed) bool { return b.shard == shard })
 }
 
 // event takes a statement's change of state.
@@ -49,10 +72,12 @@ func (t *tolerance) event(e schema.Event) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	switch {
-	case !t.strict(e.Statement):
+	if !t.strict(e.Statement) {
 		t.left++
-	case t.failed[e.Statement.Shard] == nil:
+		return
+	}
+	t.blamed = append(t.blamed, blamed{e.Statement.Shard, catalog.Name{Schema: e.Statement.Schema, Name: e.Statement.Table}, e.Err})
+	if t.failed[e.Statement.Shard] == nil {
 		if t.failed == nil {
 			t.failed = map[int]*pgerror.Error{}
 		}
@@ -68,6 +93,10 @@ func (t *tolerance) drifted(all []*schema.Statement) []*schema.Statement {
 	kept := slices.DeleteFunc(slices.Clone(all), func(s *schema.Statement) bool { return !t.strict(s) })
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.blamed = nil
+	for _, s := range kept {
+		t.blamed = append(t.blamed, blamed{s.Shard, catalog.Name{Schema: s.Schema, Name: s.Table}, s.Err})
+	}
 	t.left += len(all) - len(kept)
 	return kept
 }
@@ -161,10 +190,37 @@ func (j *copyData) noDestination(source, destination catalog.Name) *pgerror.Erro
 	return e.WithHint("%s makes it there and copies it", command)
 }
 
-// joinPhase runs a phase of the schema for tables that join a stream and are not
-// there yet.
-func (j *copyData) joinPhase(ctx context.Context, phase dump.Phase, tables []catalog.Name) error {
-	t := &tolerance{tables: tables}
+// define runs a phase of the schema for tables that join a stream and are not
+// there yet, and gives those that are there then. Those that cannot be made are
+// stopped and leave their parts; the others do not wait for them.
+func (j *copyData) define(ctx context.Context, phase dump.Phase, parts []*part, tables []catalog.Name) ([]catalog.Name, error) {
+	for len(tables) > 0 {
+		t := &tolerance{tables: tables}
+		err := j.joinPhase(ctx, phase, t)
+		if err == nil {
+			break
+		}
+		bad := t.blame()
+		if len(bad) == 0 || ctx.Err() != nil || givenBack(err) || slices.ContainsFunc(slices.Collect(maps.Values(bad)), func(e *pgerror.Error) bool { return givenBack(e) }) {
+			return tables, err
+		}
+		for _, p := range parts {
+			for _, key := range p.keys {
+				if why := bad[key.table]; why != nil {
+					if err := p.giveUpTable(ctx, key, why); err != nil {
+						return tables, err
+					}
+				}
+			}
+			p.keys = slices.DeleteFunc(p.keys, func(key tableKey) bool { return bad[key.table] != nil })
+		}
+		tables = slices.DeleteFunc(slices.Clone(tables), func(n catalog.Name) bool { return bad[n] != nil })
+	}
+	return tables, nil
+}
+
+// joinPhase runs a phase once.
+func (j *copyData) joinPhase(ctx context.Context, phase dump.Phase, t *tolerance) error {
 	err := j.runSchemaPhase(ctx, phase, nil, t)
 	if err == nil && t.left > 0 {
 		j.manager.log.Warn("tables join; statements of other objects differ or failed, and are left as they are: SHOW SCHEMA_DIFF tells them",

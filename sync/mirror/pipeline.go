@@ -320,6 +320,13 @@ func withWayOut(e *pgerror.Error, mirror string, table catalog.Name) *pgerror.Er
 		out.Detail = strings.TrimSpace(out.Detail + "\n" + out.Where)
 	}
 	switch {
+	case structural(&out):
+		byHand := ""
+		if sql := strings.TrimPrefix(out.Hint, "there: "); strings.HasPrefix(sql, "ALTER TABLE") {
+			byHand = ". If that is all that differs, by hand there: " + sql
+		}
+		out.Hint = fmt.Sprintf("SYNC_SCHEMA %s %s.%s; alters the destination's table until it is as the source's%s. Then %s copies the table again while the others go on",
+			dump.QuoteIdent(mirror), dump.QuoteIdent(table.Schema), dump.QuoteIdent(table.Name), strings.TrimSuffix(byHand, ";"), command)
 	case strings.Contains(out.Hint, command):
 	case strings.HasPrefix(out.Hint, "RESYNC"):
 		out.Hint = command + " copies the table again while the others go on"
@@ -332,6 +339,16 @@ func withWayOut(e *pgerror.Error, mirror string, table catalog.Name) *pgerror.Er
 		out.Hint += " Then " + command + " copies the table again"
 	}
 	return &out
+}
+
+// structural tells whether a table has to be altered at the destination before
+// another copy of it helps, and the error does not say so yet.
+func structural(e *pgerror.Error) bool {
+	switch e.Code {
+	case pgerror.UndefinedColumn, "42804", "23502":
+		return !strings.Contains(e.Hint, "SYNC_SCHEMA") && !strings.Contains(e.Hint, "[[mirrors.tables]]") && !strings.Contains(e.Hint, "publication")
+	}
+	return false
 }
 
 func resyncCommand(mirror string, table catalog.Name) string {

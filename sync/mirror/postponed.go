@@ -88,7 +88,7 @@ func (j *copyData) checkPostponed(ctx context.Context) error {
 		}
 	}
 	tables := j.postponed.take()
-	err := j.joinPhase(ctx, dump.PostData, tables)
+	err := j.joinPhase(ctx, dump.PostData, &tolerance{tables: tables})
 	if err != nil && (ctx.Err() != nil || retryable(err)) {
 		j.postponed.again(tables)
 		return err

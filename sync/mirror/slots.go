@@ -39,21 +39,8 @@ func (j *copyData) slots(ctx context.Context) (map[int]*snapshot, error) {
 	if err := j.journal.inner(ctx, "waiting for replication slots"); err != nil {
 		return nil, err
 	}
-	var known []state.Stream
-	err := j.journal.write(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
-		known, err = state.Streams(ctx, conn, j.journal.mirrorID)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
 	out := map[int]*snapshot{}
 	for _, s := range j.sources {
-		for _, row := range known {
-			if row.Shard == s.number {
-				s.setStream(row)
-			}
-		}
 		err := j.persist(ctx, func() error {
 			made, err := s.slot(ctx)
 			if made != nil {
@@ -66,6 +53,23 @@ func (j *copyData) slots(ctx context.Context) (map[int]*snapshot, error) {
 		}
 	}
 	return out, nil
+}
+
+// readStreams reads what is recorded of the streams.
+func (j *copyData) readStreams(ctx context.Context) error {
+	var known []state.Stream
+	err := j.journal.write(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+		known, err = state.Streams(ctx, conn, j.journal.mirrorID)
+		return err
+	})
+	for _, row := range known {
+		for _, s := range j.sources {
+			if row.Shard == s.number {
+				s.setStream(row)
+			}
+		}
+	}
+	return err
 }
 
 // row is what is known of the shard's stream.

@@ -172,6 +172,9 @@ func (r *Runner) alone(ctx context.Context, s *session, st *Statement) error {
 			continue
 		}
 		failure := r.explain(st, err, attempt)
+		if hint := s.whoHas(ctx, st, err); hint != "" {
+			failure.Hint = hint
+		}
 		r.report(s, st, StateFailed, attempt, failure)
 		if r.Options.IgnoreErrors || r.Options.Postpone != nil && r.Options.Postpone(st, failure) {
 			return nil
