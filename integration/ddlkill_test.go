@@ -67,3 +67,34 @@ INSERT INTO items SELECT i, 'behind', 1 FROM generate_series(2000001, 2000030) i
 		})
 	}
 }
+
+// TestLaterStatementsKilled kills data-sync when a change that was followed is
+// committed and its index is not built: the next one builds it.
+func TestLaterStatementsKilled(t *testing.T) {
+	t.Parallel()
+	pgtest.Long(t)
+	source, destination := fresh(t, pairRows)
+	triggered(t, source)
+	s := between(source, destination)
+	s.general, s.extra = quick, everyChange
+	m, paths := s.manager(t), s.write(t)
+	process := launch(t, paths, dataSync()...)
+	destination.WaitUntil(t, "SELECT to_regclass('pgdrover.tables') IS NOT NULL")
+	streamsAtLast(t, m)
+	gate := shut(t, destination, "CREATE INDEX CONCURRENTLY")
+	source.Exec(t, "BEGIN; ALTER TABLE items ADD COLUMN note text; CREATE INDEX items_note ON items (note); COMMIT; UPDATE items SET note = 'x' WHERE id < 10")
+	advisory(t, destination)
+	// Rows do not wait for it.
+	destination.WaitUntil(t, "SELECT count(*) = 9 FROM items WHERE note = 'x'")
+	process.kill()
+	interrupted(t, m)
+	destination.Exec(t, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'pgdrover%'")
+	gate.open(t)
+	rowsOf(t, destination, "SELECT to_regclass('items_note') IS NULL", "t")
+	second := launch(t, paths, dataSync()...)
+	destination.WaitUntil(t, "SELECT coalesce((SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('items_note')), false)")
+	destination.WaitUntil(t, "SELECT count(*) = 0 FROM pgdrover.drift WHERE after IS NOT NULL")
+	streamsAtLast(t, m)
+	arrivedIn(t, m, source, []*pgtest.Database{destination})
+	second.terminate(t)
+}

@@ -28,6 +28,9 @@ type Statement struct {
 	Optional bool
 	// AfterCopy says that it has to wait until the rows were copied again.
 	AfterCopy bool
+	// Index is the name of the index that it builds, in the schema of its table;
+	// "" if it builds none.
+	Index string
 }
 
 const (

@@ -50,7 +50,7 @@ func (w *writer) indexCreated(c *Change) {
 	if !w.d.Indexes || x.Invalid || w.mapped() {
 		return
 	}
-	sql, s := "CREATE INDEX ", Statement{Why: "the source has created it", Lock: shareUpdate, Scans: true, Optional: true, Alone: true}
+	sql, s := "CREATE INDEX ", Statement{Why: "the source has created it", Lock: shareUpdate, Scans: true, Optional: true, Alone: true, Index: c.Object}
 	if x.Unique {
 		sql = "CREATE UNIQUE INDEX "
 	}

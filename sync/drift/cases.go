@@ -106,6 +106,7 @@ const (
 	TableMissing       Kind = "table_missing"
 	TableDropped       Kind = "source_dropped_table"
 	TableRecreated     Kind = "source_recreated_table"
+	SourceShards       Kind = "source_shards" // a shard of the source is other than its first one
 )
 
 // Case is one row of the table of structural differences.
@@ -225,6 +226,7 @@ var Cases = []Case{
 	{Kind: TableMissing, Verdict: StopTable, Reason: "the destination does not have the table", Fix: "SCHEMA_SYNC", Migrates: "create_table"},
 	{Kind: TableDropped, Verdict: StopTable, Reason: "the source has dropped the table; the destination keeps it until that is decided", Fix: "DROP TABLE", Lock: AccessExclusive, Migrates: "drop_table"},
 	{Kind: TableRecreated, Verdict: ResyncTable, Reason: "the source has dropped the table and made another one of its name"},
+	{Kind: SourceShards, Verdict: StopTable, Reason: "the shards of the source differ: the destination cannot be like all of them"},
 }
 
 // CaseOf gives the row of a kind.

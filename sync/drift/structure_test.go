@@ -27,6 +27,7 @@ var shownElsewhere = map[Kind]string{
 	EncodingOfDatabase: "TestEncoding",
 	IdentityNotCopied:  "TestMappedTable",
 	IndexInvalid:       "TestInvalidIndex",
+	SourceShards:       "TestOfShard",
 }
 
 func TestEveryKindIsShown(t *testing.T) {

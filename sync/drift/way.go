@@ -117,7 +117,7 @@ func (w *wayList) onSource(stops []TableDifference) {
 				w.add(Way{Text: "have the source publish what it computes", On: "source",
 					SQL: []string{fmt.Sprintf("ALTER PUBLICATION %s SET (publish_generated_columns = stored);", dump.QuoteIdent(d.comparison.Publication))}, Commands: []string{w.resync()}})
 			}
-		case TypeDefinition, EncodingOfDatabase, IdentityNotCopied, RelationKind:
+		case TypeDefinition, EncodingOfDatabase, IdentityNotCopied, RelationKind, SourceShards:
 			w.add(Way{Text: advice[d.Kind], Commands: []string{fmt.Sprintf("SHOW SCHEMA_DIFF %s %s", w.mirror, w.table), w.retry()}})
 		}
 	}
@@ -128,6 +128,7 @@ var advice = map[Kind]string{
 	TypeDefinition:     "give the type the same definition on both sides, by hand, then go on",
 	EncodingOfDatabase: "mirror into a database with the encoding UTF8",
 	IdentityNotCopied:  "let the mapping copy the columns that tell rows apart, or give the source another replica identity",
+	SourceShards:       "make the table the same on every shard of the source, by hand, then go on",
 	RelationKind:       "publish with publish_via_partition_root, or make the destination's table of the same kind",
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/pgdrover/pgdrover/sync/catalog"
 	"github.com/pgdrover/pgdrover/sync/connect"
 	"github.com/pgdrover/pgdrover/sync/ddl"
+	"github.com/pgdrover/pgdrover/sync/drift"
 	"github.com/pgdrover/pgdrover/sync/stream"
 )
 
@@ -39,8 +40,8 @@ type shardAlteration struct {
 	server  config.Server
 	conn    *pgx.Conn
 	version int
-	early   bool // labels of enums are committed by themselves
-	later   []string
+	early   bool         // labels of enums are committed by themselves
+	later   []SchemaStep // what rows do not wait for
 }
 
 // unsafeLabel is unsafe_new_enum_value_usage: a label is used in the transaction
@@ -62,9 +63,7 @@ func (a *shardAlteration) run(ctx context.Context, to stream.LSN) (moved bool, e
 			moved, err = a.transaction(ctx, to)
 		}
 	}
-	if err == nil && moved {
-		a.afterwards(ctx)
-	}
+	a.step.f.source.job.drift.promised(a.later, err == nil && moved)
 	return moved, err
 }
 
@@ -112,7 +111,11 @@ func (a *shardAlteration) transaction(ctx context.Context, to stream.LSN) (moved
 				return err
 			}
 		}
-		return a.drops(ctx, tx)
+		if err := a.drops(ctx, tx); err != nil {
+			return err
+		}
+		// Who goes on after a kill finds the change made, and what is left of it here.
+		return s.f.source.job.drift.promise(ctx, a.later)
 	})
 	return moved && err == nil, err
 }
@@ -180,7 +183,7 @@ func transientRefusal(err error) bool {
 // statement runs one statement. One that is optional may fail.
 func (a *shardAlteration) statement(ctx context.Context, tx pgx.Tx, g *changeGroup, statement ddl.Statement) error {
 	if statement.AfterCopy || statement.Alone && g.t != nil {
-		a.later = append(a.later, statement.SQL)
+		a.later = append(a.later, a.postpone(g.t, statement))
 		return nil
 	}
 	if statement.Alone && a.early {
@@ -306,13 +309,17 @@ func (a *shardAlteration) drops(ctx context.Context, tx pgx.Tx) error {
 	return nil
 }
 
-// afterwards runs what rows do not wait for.
-func (a *shardAlteration) afterwards(ctx context.Context) {
-	for _, sql := range a.later {
-		if _, err := a.conn.Exec(ctx, sql); err != nil {
-			a.step.f.tellChange(ctx, catalog.Name{}, a.step.final, "rows go on, but the destination refuses: "+sql, pgerror.From(err))
-		}
+// postpone makes a step of what is done when the table streams: an index is built
+// while rows are applied, and what needs copied rows waits for them.
+func (a *shardAlteration) postpone(t *tableChange, statement ddl.Statement) SchemaStep {
+	destination := a.step.f.source.job.destinationNames([]catalog.Name{t.table})[0]
+	step := SchemaStep{Source: t.table, Shard: a.server.Shard, State: "waits", Step: drift.Step{
+		Table: destination, SQL: statement.SQL, Scans: statement.Scans, Alone: statement.Alone, After: statement.AfterCopy, Why: statement.Why,
+	}}
+	if statement.Index != "" && strings.Contains(statement.SQL, " CONCURRENTLY ") {
+		step.Inverse = dropIndexConcurrently + quoteTable(catalog.Name{Schema: destination.Schema, Name: statement.Index})
 	}
+	return step
 }
 
 // typeRefused stops the tables that use a type which cannot be altered.

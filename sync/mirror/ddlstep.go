@@ -347,9 +347,12 @@ func (s *schemaStep) record(ctx context.Context, registry *ddl.Registry, memory 
 	if w.err != nil {
 		return w.err
 	}
-	job := f.source.job
+	job, confirmed := f.source.job, f.source.confirmed()
 	return job.journal.write(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		return state.PutSourceObjects(ctx, conn, job.journal.mirrorID, f.source.number, w.objects)
+		if err := state.PutSourceObjects(ctx, conn, job.journal.mirrorID, f.source.number, w.objects); err != nil {
+			return err
+		}
+		return state.PruneSourceObjects(ctx, conn, job.journal.mirrorID, f.source.number, confirmed)
 	})
 }
 

@@ -70,6 +70,7 @@ type tableDrift struct {
 	handling  handling
 	reports   []TableReport // of the newest comparison
 	notBefore time.Time     // no attempt to let it go on before
+	promises  bool          // what it waits for is of a change that is being made
 }
 
 // pendingDrift is something that the source has changed, which counts from a

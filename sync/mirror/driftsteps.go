@@ -2,7 +2,6 @@ package mirror
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -221,13 +220,16 @@ func tryGroup(ctx context.Context, conn *pgx.Conn, lockTimeout time.Duration, gr
 	return pgx.BeginFunc(ctx, conn, func(pgx.Tx) error { return run() })
 }
 
+// dropIndexConcurrently begins what undoes CREATE INDEX CONCURRENTLY.
+const dropIndexConcurrently = "DROP INDEX CONCURRENTLY IF EXISTS "
+
 // dropInvalid removes what an earlier attempt of CREATE INDEX CONCURRENTLY has
 // left: an invalid index of the name.
 func dropInvalid(ctx context.Context, conn *pgx.Conn, s *SchemaStep) error {
-	if !s.Alone || !strings.HasPrefix(s.Inverse, "DROP INDEX CONCURRENTLY IF EXISTS ") {
+	name, builds := strings.CutPrefix(s.Inverse, dropIndexConcurrently)
+	if !s.Alone || !builds {
 		return nil
 	}
-	name := strings.TrimPrefix(s.Inverse, "DROP INDEX CONCURRENTLY IF EXISTS ")
 	var invalid bool
 	err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_catalog.pg_index WHERE indexrelid = to_regclass($1) AND NOT indisvalid)`, name).Scan(&invalid)
 	if err != nil || !invalid {
@@ -276,76 +278,6 @@ func (w *driftWatch) alterForCopy(ctx context.Context, st *structure, r *tableSt
 	}
 	w.keepAfter(r.table, plan.after)
 	return nil
-}
-
-// keepAfter keeps statements until the table is copied.
-func (w *driftWatch) keepAfter(table catalog.Name, steps []SchemaStep) {
-	if len(steps) == 0 {
-		return
-	}
-	text, err := json.Marshal(steps)
-	if err != nil {
-		panic(err)
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	t := w.table(table)
-	t.row.Schema, t.row.Name, t.row.After, t.dirty = table.Schema, table.Name, string(text), true
-	if t.row.Since.IsZero() {
-		t.row.Since, t.row.CheckedAt = time.Now(), time.Now()
-	}
-}
-
-// afterCopies runs the statements that wait for tables which are copied now.
-func (w *driftWatch) afterCopies(ctx context.Context) error {
-	w.mu.Lock()
-	waiting := map[catalog.Name]string{}
-	for name, t := range w.tables {
-		if t.row.After != "" && !w.busy[name] {
-			waiting[name] = t.row.After
-		}
-	}
-	w.mu.Unlock()
-	for name, text := range waiting {
-		if !w.streams(name) {
-			continue
-		}
-		var steps []SchemaStep
-		err := json.Unmarshal([]byte(text), &steps)
-		if err == nil {
-			err = runSteps(ctx, w.job.manager.config(), w.job.pair, steps, w.altered(ctx, "after the copy"))
-		}
-		if ctx.Err() != nil || retryable(err) {
-			return err
-		}
-		if err != nil {
-			// What they were for is a difference that is told; SYNC_SCHEMA resolves it.
-			e := w.event("warning", name, "what was to be done after the copy has failed")
-			e.Error = pgerror.From(err)
-			if err := w.tellEvents(ctx, []state.Event{e}); err != nil {
-				return err
-			}
-		}
-		w.mu.Lock()
-		t := w.table(name)
-		t.row.After, t.dirty = "", true
-		w.mu.Unlock()
-		w.ask(name)
-	}
-	return nil
-}
-
-// streams tells whether a table streams from every shard of the source.
-func (w *driftWatch) streams(table catalog.Name) bool {
-	there := false
-	for _, s := range w.job.sources {
-		row, ok := w.job.tables.get(tableKey{s.number, table})
-		if ok && TableState(row.State) != TableStreaming {
-			return false
-		}
-		there = there || ok
-	}
-	return there
 }
 
 // migrateDue runs what the policy lets run for tables that are stopped for it.

@@ -78,11 +78,48 @@ func (m *Manager) DropMirror(ctx context.Context, name string) (DropMirrorReport
 	if err != nil {
 		return report, err
 	}
+	if err := m.recordMirror(ctx, kept, func(ctx context.Context, conn *pgx.Conn) error {
+		return state.AddEvents(ctx, conn, kept.row.ID, dropBegun(name))
+	}); err != nil {
+		return report, err
+	}
 	if kept.runs {
 		if err := m.stopAndWait(ctx, TaskID(kept.task.ID)); err != nil {
-			return report, err
+			return report, unfinishedDrop(err, name)
 		}
 	}
+	report, err = m.dropStopped(ctx, kept)
+	switch {
+	case pgerror.Code(err) == pgerror.ObjectInUse: // somebody else has it
+		return report, err
+	case err != nil:
+		return report, unfinishedDrop(err, name)
+	}
+	m.metrics.DropMirror(name)
+	return report, nil
+}
+
+// dropBegun is what the log has of a mirror whose DROP MIRROR did not come to its
+// end: with its end the log is gone too.
+func dropBegun(name string) state.Event {
+	e := happened("mirror", "DROP MIRROR has begun; if this is the newest event it did not come to its end, and the mirror is paused")
+	e.Level = "warning"
+	e.Error = unfinishedDrop(pgerror.New(pgerror.ObjectNotInPrerequisiteState, "DROP MIRROR has begun"), name)
+	return e
+}
+
+// unfinishedDrop tells what becomes of a mirror that could not be dropped to the
+// end.
+func unfinishedDrop(err error, name string) *pgerror.Error {
+	e := *pgerror.From(err)
+	e.Cause = err
+	quoted := dump.QuoteIdent(name)
+	e.Hint = strings.TrimSpace(e.Hint + fmt.Sprintf("\nUntil it is dropped the mirror is paused, and its slots keep the source's log. DROP MIRROR %s; again goes on with what is left. RESUME MIRROR %s; keeps it, if its slots are still there", quoted, quoted))
+	return &e
+}
+
+// dropStopped drops a mirror that nobody works on.
+func (m *Manager) dropStopped(ctx context.Context, kept keptMirror) (report DropMirrorReport, err error) {
 	conn, err := connect.OpenListener(ctx, kept.server, "drop mirror")
 	if err != nil {
 		return report, err
@@ -107,11 +144,7 @@ func (m *Manager) DropMirror(ctx context.Context, name string) (DropMirrorReport
 	if err := m.dropSlots(ctx, kept, streams, &report); err != nil {
 		return report, err
 	}
-	if err := m.forgetMirror(ctx, kept, &report); err != nil {
-		return report, err
-	}
-	m.metrics.DropMirror(name)
-	return report, nil
+	return report, m.forgetMirror(ctx, kept, &report)
 }
 
 // stopAndWait stops a task and waits until it has ended.

@@ -169,6 +169,15 @@ func (s *sourceShard) applied() stream.LSN {
 	return s.stream.AppliedLSN
 }
 
+// confirmed is what the slot was told that every shard of the destination has: none
+// of them goes on from before it.
+func (s *sourceShard) confirmed() stream.LSN {
+	if live := s.running(); live != nil {
+		return live.reader.Stats().ConfirmedLSN
+	}
+	return 0
+}
+
 // watchInterval is how often the publication is read for tables that have come
 // or gone without a change in the stream, and how often RESYNC is looked for.
 const watchInterval = 2 * time.Second

@@ -3,6 +3,7 @@ package mirror
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -26,14 +27,15 @@ type structure struct {
 // tableStructure is one table on both sides.
 type tableStructure struct {
 	table, destination catalog.Name
-	source             *catalog.TableDescription   // nil: it is not there
+	source             *catalog.TableDescription   // of the first shard; nil: it is not there
+	others             []*catalog.TableDescription // of the source's other shards, in order
 	there              []*catalog.TableDescription // by shard of the destination
 	mapping            drift.Mapping
 	policy             drift.Policy
 }
 
-// stamped is what ReadStamps gives of one table: of the source, then of each
-// shard of the destination. Equal ones mean equal descriptions.
+// stamped is what ReadStamps gives of one table: of each shard of the source, then
+// of each shard of the destination. Equal ones mean equal descriptions.
 type stamped []string
 
 // names gives the names of tables at the destination, and what the mapping says.
@@ -52,10 +54,10 @@ func (s *structure) names(tables []catalog.Name) ([]catalog.Name, []drift.Mappin
 	return destinations, mappings, nil
 }
 
-// sides gives the servers that are read: the source's first shard, whose schema
+// sides gives the servers that are read: the source's shards, the first of which
 // counts, and the destination's.
 func (s *structure) sides() []config.Server {
-	return append([]config.Server{s.pair.source[0]}, s.pair.destination...)
+	return slices.Concat(s.pair.source, s.pair.destination)
 }
 
 // stamps tells cheaply which tables may have to be described again.
@@ -75,7 +77,7 @@ func (s *structure) stamps(ctx context.Context, tables []catalog.Name) (map[cata
 			}
 			defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 			names := destinations
-			if i == 0 {
+			if i < len(s.pair.source) {
 				names = tables
 			}
 			found[i], err = catalog.ReadStamps(reading, conn, names)
@@ -87,9 +89,13 @@ func (s *structure) stamps(ctx context.Context, tables []catalog.Name) (map[cata
 	}
 	out := make(map[catalog.Name]stamped, len(tables))
 	for i, table := range tables {
-		stamp := stamped{found[0][table]}
-		for _, there := range found[1:] {
-			stamp = append(stamp, there[destinations[i]])
+		var stamp stamped
+		for k, side := range found {
+			if k < len(s.pair.source) {
+				stamp = append(stamp, side[table])
+			} else {
+				stamp = append(stamp, side[destinations[i]])
+			}
 		}
 		out[table] = stamp
 	}
@@ -108,7 +114,7 @@ func (s *structure) read(ctx context.Context, tables []catalog.Name) ([]*tableSt
 	for i, server := range sides {
 		group.Go(func() (err error) {
 			names := destinations
-			if i == 0 {
+			if i < len(s.pair.source) {
 				names = tables
 			}
 			found[i], err = describe(reading, server, names)
@@ -124,7 +130,10 @@ func (s *structure) read(ctx context.Context, tables []catalog.Name) ([]*tableSt
 			table: table, destination: destinations[i], source: found[0][table], mapping: mappings[i],
 			policy: drift.PolicyOf(s.config, s.definition, table),
 		}
-		for _, there := range found[1:] {
+		for _, other := range found[1:len(s.pair.source)] {
+			t.others = append(t.others, other[table])
+		}
+		for _, there := range found[len(s.pair.source):] {
 			t.there = append(t.there, there[destinations[i]])
 		}
 		out[i] = t
@@ -140,7 +149,11 @@ func (s *structure) judge(t *tableStructure, before *catalog.TableDescription, l
 	for i, there := range t.there {
 		comparison := drift.Comparison{Source: t.source, Destination: there, Before: before, Mapping: t.mapping, Publication: s.definition.Publication}
 		var differences []drift.TableDifference
-		for _, d := range comparison.Differences() {
+		found := comparison.Differences()
+		for k, other := range t.others {
+			found = append(found, comparison.OfShard(s.pair.source[k+1].Shard, other, found)...)
+		}
+		for _, d := range found {
 			if !meant(s.definition, d) && (leave == nil || !leave(&d)) {
 				differences = append(differences, d)
 			}
