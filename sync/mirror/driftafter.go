@@ -15,7 +15,7 @@ import (
 // Statements that wait until their table streams: those that need its new copy,
 // and indexes of a change that was followed, which rows do not wait for. They are
 // recorded with the table (state.Drift.After), so that a kill does not lose them,
-// and are run by the watch.
+// and are run by runLater.
 
 // keepAfter keeps statements until the table streams.
 func (w *driftWatch) keepAfter(table catalog.Name, steps []SchemaStep) {
@@ -101,6 +101,34 @@ func (w *driftWatch) doneAfter(t *tableDrift, done func(SchemaStep) bool) {
 	}
 }
 
+// runLater runs what waits, until ctx ends. An index may take hours: nothing else
+// waits for it but commands that alter tables.
+func (w *driftWatch) runLater(ctx context.Context) error {
+	ticker := time.NewTicker(driftInterval)
+	defer ticker.Stop()
+	failures := 0
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-ticker.C:
+		}
+		err := w.afterCopies(ctx)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err == nil {
+			failures = 0
+			continue
+		}
+		failures++
+		w.job.manager.log.Warn("statements that waited could not be run; it is tried again", "task", w.job.journal.task, "error", err)
+		if err := wait(ctx, min(time.Second<<min(failures, 5), maxStreamDelay)); err != nil {
+			return err
+		}
+	}
+}
+
 // afterCopies runs the statements that wait for tables which stream now.
 func (w *driftWatch) afterCopies(ctx context.Context) error {
 	w.mu.Lock()
@@ -116,11 +144,12 @@ func (w *driftWatch) afterCopies(ctx context.Context) error {
 		if !w.settled(name) {
 			continue
 		}
-		if err := w.runAfter(ctx, name, text); err != nil {
-			errs = append(errs, err)
-		}
+		w.altering.Lock()
+		err := w.runAfter(ctx, name, text)
+		w.altering.Unlock()
+		errs = append(errs, err)
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, w.flush(ctx))...)
 }
 
 // runAfter runs what waits for one table. What is refused is told, and is a

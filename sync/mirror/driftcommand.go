@@ -125,6 +125,8 @@ func (w *driftWatch) retry(ctx context.Context, names []catalog.Name) error {
 
 // sync is SYNC_SCHEMA and APPROVE.
 func (w *driftWatch) sync(ctx context.Context, c state.DriftCommand) (syncAnswer, error) {
+	w.altering.Lock()
+	defer w.altering.Unlock()
 	var answer syncAnswer
 	names := c.Tables
 	if len(names) == 0 {

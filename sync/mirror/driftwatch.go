@@ -30,7 +30,7 @@ import (
 // the source's log when it was seen: a table is stopped when the stream has
 // arrived there, or at the first row that has the new form, whichever is first.
 //
-// run and serve are goroutines of replicate, and end with it.
+// run, runLater and serve are goroutines of replicate, and end with it.
 type driftWatch struct {
 	job  *copyData
 	poke chan struct{} // something is to be looked at before the interval ends
@@ -38,6 +38,10 @@ type driftWatch struct {
 	// turn is had by who changes what is compared: a check, a command's statements,
 	// a table that goes on. It is never waited for while a barrier is held.
 	turn sync.Mutex
+
+	// altering is had by who runs statements on tables that stream, however long
+	// that takes: a command, or runLater. It is taken before turn.
+	altering sync.Mutex
 
 	mu      sync.Mutex
 	tables  map[catalog.Name]*tableDrift
@@ -161,7 +165,7 @@ func (w *driftWatch) look(ctx context.Context) error {
 			return err
 		}
 	}
-	return errors.Join(w.migrateDue(ctx), w.rejoinDue(ctx), w.afterCopies(ctx), w.tidyHolds(ctx), w.flush(ctx))
+	return errors.Join(w.migrateDue(ctx), w.rejoinDue(ctx), w.tidyHolds(ctx), w.flush(ctx))
 }
 
 // due takes the tables that were asked for, and those whose position has come.
@@ -304,7 +308,9 @@ func (w *driftWatch) took(ctx context.Context, s *structure, r *tableStructure, 
 	// or the stream has passed the place where it was changed.
 	byHand := before != nil && sourceIs == fingerprint(before)
 	counts := byHand || t.pending != nil && w.arrived(t.pending.at) && (t.pending.source == sourceIs || t.pending.rounds >= mostRounds)
-	acts := first.Would.Stops() || first.Would == drift.Apply
+	// What waits already need not be planned a second time.
+	made := first.Would == drift.Apply && t.row.After != ""
+	acts := (first.Would.Stops() || first.Would == drift.Apply) && !made
 	if acts && !counts && !w.isStopped(r.table) {
 		rounds := 0
 		if t.pending != nil {
@@ -333,7 +339,7 @@ func (w *driftWatch) took(ctx context.Context, s *structure, r *tableStructure, 
 	if err := w.tellEvents(ctx, events); err != nil {
 		return err
 	}
-	if !judged.Verdict.Stops() && judged.Verdict != drift.Apply {
+	if !judged.Verdict.Stops() && judged.Verdict != drift.Apply || made {
 		return nil
 	}
 	if !goodAt.IsZero() && len(news) > 0 {

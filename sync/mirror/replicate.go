@@ -31,6 +31,7 @@ func (j *copyData) replicate(ctx context.Context) error {
 		group.Go(func() error { return s.follow(ctx) })
 	}
 	group.Go(func() error { return j.drift.run(ctx) })
+	group.Go(func() error { return j.drift.runLater(ctx) })
 	group.Go(func() error { return j.drift.serve(ctx) })
 	group.Go(func() error { return j.watch(ctx) })
 	return group.Wait()
