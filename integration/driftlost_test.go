@@ -176,16 +176,5 @@ func TestSourceShardsDiffer(t *testing.T) {
 		text := fmt.Sprintf("%+v", reports)
 		return err == nil && strings.Contains(text, "shard 1 of the source is other than its first one") && strings.Contains(text, "every shard of the source"), err
 	})
-	sources[0].Exec(t, "UPDATE orders SET v = 'meanwhile, too' WHERE id = 6")
-	sources[1].Exec(t, "ALTER TABLE orders RENAME w TO v")
-	if _, err := m.Retry(t.Context(), theMirror); err != nil {
-		t.Fatal(full(err))
-	}
-	all(mirror.TableStreaming)
-	for shard, d := range sources {
-		shardCaughtUp(t, m, shard, d)
-	}
-	const columns = "SELECT tenant, id, v FROM orders"
-	compareBags(t, "orders", counted(t, sources, columns), counted(t, destinations, columns))
 	stopTask(t, m, id)
 }
