@@ -20,9 +20,10 @@ suite=${BENCH_PEERS_SUITE:-forky}
 dir=${BENCH_PEERS_DIR:-$(cd "$(dirname "$0")/.." && pwd)/.cache/bench-peers}
 peers=(pgcopydb pgbouncer)
 program() { echo "$dir/bin/$1-$suite"; }
+runs() { "$(program "$1")" --version >/dev/null 2>&1; }
 
 if [ "${1:-}" = path ]; then
-	[ -x "$(program "${2:-pgcopydb}")" ] || exit 1
+	runs "${2:-pgcopydb}" || exit 1
 	program "${2:-pgcopydb}"
 	exit 0
 fi
@@ -32,7 +33,7 @@ skip() {
 }
 missing=()
 for peer in "${peers[@]}"; do
-	[ -x "$(program "$peer")" ] || missing+=("$peer")
+	runs "$peer" || missing+=("$peer")
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
 command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null ||
@@ -74,14 +75,17 @@ unpack() {
 		esac
 	done
 	linker=$(find "$new/root" -name 'ld-linux*.so*' -print -quit)
-	libraries=$(find "$new/root" -name 'lib*.so.*' -printf '%h\n' | sort -u | sed "s|^$new/root|$root|" | paste -sd:)
+	libraries=$(find "$new/root" -name 'lib*.so.*' -printf '%h\n' | sort -u | sed "s|^$new/root|\$here/$name-$suite|" | paste -sd:)
 	binary=$(find "$new/root/usr" \( -path "*/bin/$name" -o -path "*/sbin/$name" \) -print -quit)
 	[ -n "$linker" ] && [ -n "$binary" ] || skip "the packages of $suite are not as expected"
 	rm -rf "$root"
 	mv -T "$new/root" "$root"
+	# Its paths are relative to itself: the directory may be moved.
 	cat >"$new/$name" <<END
 #!/bin/sh
-exec '$root${linker#"$new/root"}' --argv0 '$root${binary#"$new/root"}' --library-path '$libraries' '$root${binary#"$new/root"}' "\$@"
+here=\$(cd "\$(dirname "\$0")/.." && pwd) || exit
+root=\$here/$name-$suite
+exec "\$root${linker#"$new/root"}" --argv0 "\$root${binary#"$new/root"}" --library-path "$libraries" "\$root${binary#"$new/root"}" "\$@"
 END
 	chmod 755 "$new/$name"
 	"$new/$name" --version >/dev/null 2>"$log" || skip "$name does not run: $(tail -n 3 "$log")"
