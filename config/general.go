@@ -136,7 +136,10 @@ type General struct {
 	LogFormat                             LogFormat      `toml:"log_format"`
 	LogLevel                              LogLevel       `toml:"log_level"`
 	LogMinDurationParse                   *time.Duration `toml:"log_min_duration_parse"`
+	LogMinDurationQuery                   *time.Duration `toml:"log_min_duration_query"`
 	LogQuerySampleLength                  int            `toml:"log_query_sample_length"`
+	LogQuerySampleRate                    float64        `toml:"log_query_sample_rate"`
+	LogQueryText                          string         `toml:"log_query_text"`
 	LSNCheckDelay                         *time.Duration `toml:"lsn_check_delay"`
 	LSNCheckInterval                      time.Duration  `toml:"lsn_check_interval"`
 	LSNCheckTimeout                       time.Duration  `toml:"lsn_check_timeout"`

@@ -51,7 +51,10 @@ var generalTable = Table{
 		{Name: "log_dedup_threshold", Default: `0`, flags: later, Description: "Equal messages within log_dedup_window before they are counted instead of logged; 0 logs them all."},
 		{Name: "log_dedup_window", Default: `0`, Unit: "ms", flags: later, Description: "Window in which equal messages are counted; 0 logs them all."},
 		{Name: "log_min_duration_parse", Default: `"off"`, Unit: "ms", flags: later, Description: "Log statements that took the query parser longer."},
-		{Name: "log_query_sample_length", Default: `1000`, flags: later, Description: "Characters of a statement that a log line shows."},
+		{Name: "log_min_duration_query", Default: `"off"`, Unit: "ms", flags: settable, Description: "Log queries of applications that take so long, waiting for a server connection not counted; 0 logs all."},
+		{Name: "log_query_sample_rate", Default: `1.0`, Max: 1, flags: settable, Description: "Part of those queries that is logged, 0 to 1."},
+		{Name: "log_query_text", Default: `"masked"`, Values: []string{"masked", "full", "none"}, flags: settable, Description: "What is logged of their texts: masked has ? for each constant; full may put passwords and personal data into the log. Values of parameters are not logged."},
+		{Name: "log_query_sample_length", Default: `1000`, Max: 1048576, flags: settable, Description: "Bytes of a query that a log line shows."},
 		{Name: "query_log", Default: `""`, flags: later | restart, Description: "File to which every statement is written."},
 		{Name: "query_log_stdout", Default: `false`, flags: later | restart, Description: "Write every statement to standard output."},
 

@@ -218,6 +218,9 @@ func (s *session) bind(m message) (int, next) {
 		return s.refuseParse(m, refusal)
 	}
 	s.server.Usage.Binds++
+	if s.limits.slow.on {
+		s.runs(s.textBehind(name))
+	}
 	s.expect(expectation{kind: expectBind})
 	if len(before) > 0 {
 		s.up.replace(m.at, m.at, before...)

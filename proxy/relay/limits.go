@@ -26,6 +26,7 @@ type limits struct {
 	querySizeBlocks bool
 	refuseState     bool
 	splitReads      bool
+	slow            slowLog
 }
 
 // recovery is general.connection_recovery.
@@ -59,6 +60,7 @@ func (r *Relay) limitsNow() *limits {
 	if g.QuerySizeLimit != nil {
 		fresh.querySize = *g.QuerySizeLimit
 	}
+	fresh.slow = newSlowLog(g)
 	r.current.Store(fresh)
 	return fresh
 }

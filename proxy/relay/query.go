@@ -48,6 +48,7 @@ func (s *session) query(m message) (int, next) {
 	s.forgetName("") // the server does so
 	s.slot.unnamedOwner = 0
 	s.portal = nil
+	s.runs(sql)
 	s.expect(expectation{kind: expectQuery, effect: effect})
 	return s.pass(m)
 }

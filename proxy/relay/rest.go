@@ -12,6 +12,7 @@ func (s *session) readyForQuery(status byte) error {
 	usage := &s.server.Usage
 	now := s.relay.now()
 	usage.Query(now - s.queryFrom)
+	s.logSlow(now - s.queryFrom)
 	s.queryFrom = now
 	s.status = status
 	s.flushed = false

@@ -101,7 +101,8 @@ type session struct {
 	finishing bool  // nothing interrupts any more
 	began     int64 // instant of the transaction's first message
 	queryFrom int64
-	silent    int64 // instant of the last answer in an open transaction; 0 while the server works, or without one
+	running   []byte // text of what runs, where slow queries are logged
+	silent    int64  // instant of the last answer in an open transaction; 0 while the server works, or without one
 
 	lastSent, lastReceived byte // messages' types
 	shown                  shown
