@@ -99,7 +99,7 @@ func (c course) run(t *testing.T) {
 	}
 	from := at(source)
 	from.host, from.port = r.sourceProxy.Host(), r.sourceProxy.Port()
-	options := ledger.Options{Seed: rand.Uint64(), Workers: 3, Rate: 60, BigRows: 3000, BigEvery: 50, PreparedTransactions: true}
+	options := ledger.Options{Seed: rand.Uint64(), Workers: 3, Rate: 60, BigRows: 1500, BigEvery: 100, PreparedTransactions: true} // what a slow machine can follow
 	t.Logf("seed %d", options.Seed)
 	if err := ledger.Setup(t.Context(), source.Connect(t), options); err != nil {
 		t.Fatal(err)
@@ -122,6 +122,16 @@ func (c course) run(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.running = r.start()
+	defer func() {
+		if !t.Failed() {
+			return
+		}
+		r.running.kill()
+		t.Logf("the last process wrote:\n%s", tail(r.running.output.String(), 4000))
+		for _, row := range tables(t, m) {
+			t.Logf("%s.%s %s since %s: %s", row.Schema, row.Table, row.State, row.SyncLSN, full(row.Error))
+		}
+	}()
 	c.breakThings(t, r, m)
 	stats, err := w.Stop()
 	if err != nil {
@@ -132,17 +142,10 @@ func (c course) run(t *testing.T) {
 	if err := r.running.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	output, code := r.running.end()
-	if code != 0 {
+	if _, code := r.running.end(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	c.check(t, source, shards, w)
-	if t.Failed() {
-		t.Logf("the last process wrote:\n%s", tail(output, 4000))
-		for _, row := range tables(t, m) {
-			t.Logf("%s.%s %s since %s: %s", row.Schema, row.Table, row.State, row.SyncLSN, full(row.Error))
-		}
-	}
 }
 
 // breakThings breaks one thing after another: the first ones while rows are

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
@@ -110,7 +111,8 @@ func (b *bankAt) around(t *testing.T) {
 // sum is the sum of all balances that belongs to whole transactions.
 const sum = 1000 * 1000
 
-// write moves money until the function that it gives is called, which waits.
+// write moves money until the function that it gives is called, which waits. It
+// leaves a slow machine the time to follow.
 func (b *bankAt) write(t *testing.T) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -118,7 +120,14 @@ func (b *bankAt) write(t *testing.T) (stop func()) {
 	for worker := range 2 {
 		conn := b.source.Connect(t)
 		all.Go(func() {
-			for round := 0; ctx.Err() == nil; round++ {
+			pace := time.NewTicker(10 * time.Millisecond)
+			defer pace.Stop()
+			for round := 0; ; round++ {
+				select {
+				case <-pace.C:
+				case <-ctx.Done():
+					return
+				}
 				from, to := 1+(round*7+worker*450)%900, 1+(round*13+worker*450+1)%900
 				if from == to {
 					continue

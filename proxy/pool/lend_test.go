@@ -181,14 +181,18 @@ func TestAbandonedConnection(t *testing.T) {
 // not end who waits.
 func TestCheckoutTimeoutCountsOpenTime(t *testing.T) {
 	t.Parallel()
-	s, _ := single(t, "checkout_timeout = 100")
-	run(t, s.alice(), "SELECT 1")
+	c := pgtest.Shared(t, 0)
+	f := files{"checkout_timeout = 60000", entry("app", c.Host(), c.Port(), c.CreateDatabase(t).Name), user("alice")}
+	s := newStand(t, f)
+	run(t, s.alice(), "SELECT 1") // takes its time on a machine on which much else runs
+	f.general = "checkout_timeout = 100"
+	s.reload(f)
 	if err := s.pools.Maintenance("a", pool.Selector{Database: "app"}, true); err != nil {
 		t.Fatal(err)
 	}
-	c := s.alice()
+	waits := s.alice()
 	result := after(func() error {
-		server, err := c.Checkout(t.Context(), pool.Want{})
+		server, err := waits.Checkout(t.Context(), pool.Want{})
 		if err == nil {
 			server.Release(pool.Clean)
 		}

@@ -111,7 +111,7 @@ func TestSilentServer(t *testing.T) {
 	d := c.CreateDatabase(t)
 	proxy := c.Proxy(t)
 	proxy.Blackhole(true)
-	s := newStand(t, files{"connect_timeout = 500\ncheckout_timeout = 60000",
+	s := newStand(t, files{"connect_timeout = 3000\ncheckout_timeout = 60000",
 		entry("silent", proxy.Host(), proxy.Port(), d.Name) + entry("app", c.Host(), c.Port(), d.Name), user("alice")})
 	silent := s.client(pool.Login{User: "alice", Database: "silent"})
 	result := after(func() error {

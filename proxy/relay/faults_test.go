@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	stdsync "sync"
 	"testing"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/pgdrover/pgdrover/config"
 	"github.com/pgdrover/pgdrover/integration/pgtest"
+	"github.com/pgdrover/pgdrover/proxy/pool"
 )
 
 // running waits until the server runs so many statements that contain a text.
@@ -87,24 +89,31 @@ func TestCancelWhileWaiting(t *testing.T) {
 	s := newStand(t, setup{general: "default_pool_size = 1\ncheckout_timeout = 60000"})
 	holder, conn := s.connect(), s.connect()
 	run(t, holder, "BEGIN")
-	failed := make(chan error, 1)
-	go func() { _, err := conn.PgConn().Exec(context.Background(), "SELECT 1").ReadAll(); failed <- err }()
-	pgtest.Eventually(t, "the client waits", func(context.Context) (bool, error) {
-		for _, c := range s.pools.Clients() {
-			if c.State == "waiting" {
-				return true, nil
-			}
-		}
-		return false, nil
-	})
-	if err := conn.PgConn().CancelRequest(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	wantCode(t, <-failed, "57014", "canceling statement due to user request")
+	s.cancelledWhileWaiting(conn)
 	run(t, holder, "COMMIT")
 	if got := value(t, conn, "SELECT 1"); got != "1" {
 		t.Fatal(got)
 	}
+}
+
+// cancelledWhileWaiting has a client wait for the only server connection, which
+// somebody else keeps, and then cancel that.
+func (s *stand) cancelledWhileWaiting(conn *pgx.Conn) {
+	s.t.Helper()
+	answered := make(chan error, 1)
+	go func() { _, err := conn.PgConn().Exec(context.Background(), "SELECT 1").ReadAll(); answered <- err }()
+	pgtest.Eventually(s.t, "the client waits", func(context.Context) (bool, error) {
+		select {
+		case err := <-answered:
+			return false, fmt.Errorf("it was answered: %w", err)
+		default:
+		}
+		return slices.ContainsFunc(s.pools.Clients(), func(c pool.ClientStatus) bool { return c.State == "waiting" }), nil
+	})
+	if err := conn.PgConn().CancelRequest(s.t.Context()); err != nil {
+		s.t.Fatal(err)
+	}
+	wantCode(s.t, <-answered, "57014", "canceling statement due to user request")
 }
 
 // What clients leave behind is undone, and the next client finds nothing of it.

@@ -171,7 +171,7 @@ func TestSwitchToAnotherDatabase(t *testing.T) {
 		stubborn.say(1, query("BEGIN; SELECT 1"))
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
-		if _, err := s.pools.Hold(ctx, pool.HoldRequest{Token: "t", Database: "app", Deadline: 300 * time.Millisecond, Code: "57P04", Sessions: pool.MoveSessions}); err != nil {
+		if _, err := s.pools.Hold(ctx, pool.HoldRequest{Token: "t", Database: "app", Deadline: 3 * time.Second, Code: "57P04", Sessions: pool.MoveSessions}); err != nil {
 			t.Fatal(err)
 		}
 		if m, err := stubborn.Receive(); err != nil || short(m) != "E57P04" {
