@@ -38,6 +38,7 @@ type ledgerRun struct {
 	sourceProxy, destinationWay *pgtest.Proxy
 	start                       func() *process
 	running                     *process
+	broken, started             int // faults, and starts because of them
 }
 
 func oldest(tb testing.TB) pgcluster.Installation { return pgtest.Base(tb) }
@@ -155,6 +156,7 @@ func (c course) breakThings(t *testing.T, r *ledgerRun, m *mirror.Manager) {
 		if i >= len(c.breaks)/2 {
 			// Only what streams can have its stream broken.
 			pgtest.Eventually(t, "the stream goes on", func(ctx context.Context) (bool, error) {
+				r.again(t)
 				rows, _, err := m.Mirrors(ctx)
 				return err == nil && len(rows) > 0 && rows[0].State == "replicating" && rows[0].Streaming > 0, nil
 			})
@@ -162,15 +164,11 @@ func (c course) breakThings(t *testing.T, r *ledgerRun, m *mirror.Manager) {
 		pause(t, time.Duration(rand.IntN(1500))*time.Millisecond)
 		t.Logf("%s", b.name)
 		b.do(t, r)
-		if r.running.gone(t) {
-			// Its connection was cut before the task was there: a command that is
-			// refused is typed again.
-			output, code := r.running.end()
-			t.Logf("exit code %d, started again: %s", code, tail(output, 500))
-			r.running = r.start()
-		}
+		r.broken++
+		r.again(t)
 	}
 	pgtest.Eventually(t, "all tables stream after all", func(ctx context.Context) (bool, error) {
+		r.again(t)
 		rows, _, err := m.MirrorTables(ctx, theMirror)
 		for _, row := range rows {
 			if row.State == mirror.TableStopped {
@@ -192,10 +190,22 @@ func newest(a, b *pgtest.Cluster) *pgtest.Cluster {
 	return b
 }
 
-// gone tells whether a process has ended, a moment after something was cut.
-func (p *process) gone(tb testing.TB) bool {
+// again starts a process that has ended by itself: its connection was cut before
+// the task was there, and a command that is refused is typed again. That happens
+// once for each fault at the most.
+func (r *ledgerRun) again(tb testing.TB) {
 	tb.Helper()
-	pause(tb, 500*time.Millisecond)
+	if r.started == r.broken || !r.running.gone() {
+		return
+	}
+	r.started++
+	output, code := r.running.end()
+	tb.Logf("exit code %d, started again: %s", code, tail(output, 500))
+	r.running = r.start()
+}
+
+// gone tells whether a process has ended.
+func (p *process) gone() bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
 	return err != nil || strings.Contains(string(stat), ") Z ")
 }
