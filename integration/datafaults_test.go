@@ -172,6 +172,8 @@ func TestDataServerIsDown(t *testing.T) {
 	if _, warnings, _ := m.Mirrors(t.Context()); len(warnings) == 0 {
 		t.Error("SHOW MIRRORS does not say that the destination cannot be asked")
 	}
+	_, _, err = m.MirrorTables(t.Context(), theMirror)
+	says(t, err, "08001", "was not found, and a database could not be asked", `database "prod_new" shard 0`)
 	if err := destinationWay.Accept(); err != nil {
 		t.Fatal(err)
 	}

@@ -129,7 +129,7 @@ func TestAnswersAreThoseOfTheServer(t *testing.T) {
 			if o.mode == config.ModeStatement && usesTransactions(steps) {
 				continue
 			}
-			want := converse(t, speakOn(t, d.Connect(t)), steps, !rotating, func(byte) {})
+			want := converse(t, speakTo(t, d.DSN()), steps, !rotating, func(byte) {})
 			between, others := func(byte) {}, func() {}
 			if rotating {
 				next := s.rotate()
@@ -140,9 +140,9 @@ func TestAnswersAreThoseOfTheServer(t *testing.T) {
 				}, next
 			}
 			others()
-			conn := s.connect()
-			got := converse(t, speakOn(t, conn), steps, !rotating, between)
-			conn.PgConn().Conn().Close()
+			f := s.speak()
+			got := converse(t, f, steps, !rotating, between)
+			f.conn.Close()
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("%s (-server +proxy):\n%.3000s", name, diff)
 			}
@@ -202,7 +202,7 @@ func TestWhereMessagesAreTornIsNoMatter(t *testing.T) {
 		}
 	}
 	for _, name := range names {
-		want := converse(t, speakOn(t, d.Connect(t)), conversations[name], true, func(byte) {})
+		want := converse(t, speakTo(t, d.DSN()), conversations[name], true, func(byte) {})
 		f := s.speak()
 		var got []string
 		for _, step := range conversations[name] {

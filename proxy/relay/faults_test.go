@@ -142,10 +142,9 @@ func TestClientsThatVanish(t *testing.T) {
 				func(f *frontend) { f.bytes(append([]byte{'Q', 0, 16, 0, 0}, strings.Repeat("x", 300_000)...)) },
 				func(f *frontend) { f.bytes([]byte{'Q', 0, 0}) },
 			} {
-				conn := s.connect()
-				f := speakOn(t, conn)
+				f := s.speak()
 				leave(f)
-				conn.PgConn().Conn().Close()
+				f.conn.Close()
 				next := s.connect()
 				if got := value(t, next, `SELECT concat_ws(' ', (SELECT count(*) FROM item), (SELECT count(*) FROM pg_listening_channels()), (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())),
 					(SELECT count(*) FROM pg_class WHERE relname = 'left_over'), (SELECT count(*) FROM pg_settings WHERE source = 'session'))`); got != "0 0 0 0 0" {

@@ -25,7 +25,7 @@ import (
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
 // patience bounds every wait for something that must happen.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // modes are the pool modes.
 var modes = []config.PoolerMode{config.ModeTransaction, config.ModeSession, config.ModeStatement}

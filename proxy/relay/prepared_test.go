@@ -4,11 +4,12 @@ import (
 	"fmt"
 	"net"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/pgdrover/pgdrover/config"
@@ -21,16 +22,35 @@ type frontend struct {
 	conn net.Conn
 }
 
-// speak takes a connection from pgx for messages of the test's own.
-func (s *stand) speak() *frontend { return speakOn(s.t, s.connect()) }
+// speak logs a client in whose messages are the test's own.
+func (s *stand) speak() *frontend { return speakTo(s.t, s.dsn("")) }
 
-func speakOn(t *testing.T, conn *pgx.Conn) *frontend {
+// speakTo logs in where nothing is asked for. A connection of pgx does not do: when
+// one of its writes takes long it reads ahead in a goroutine of its own, which would
+// take answers away.
+func speakTo(t *testing.T, dsn string) *frontend {
 	t.Helper()
-	raw := conn.PgConn().Conn()
-	if err := raw.SetDeadline(time.Now().Add(patience)); err != nil {
+	c, err := pgconn.ParseConfig(dsn)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return &frontend{t, pgproto3.NewFrontend(raw, raw), raw}
+	conn, err := net.DialTimeout("tcp", net.JoinHostPort(c.Host, strconv.Itoa(int(c.Port))), patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() }) // it may be closed
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	f := &frontend{t, pgproto3.NewFrontend(conn, conn), conn}
+	f.Send(&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion30, Parameters: map[string]string{"user": c.User, "database": c.Database}})
+	if err := f.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if said := f.hear(1); strings.HasPrefix(said, "E") {
+		t.Fatalf("log in: %s", said)
+	}
+	return f
 }
 
 // say sends messages and gives the answers up to so many ReadyForQuery, in short.
@@ -188,7 +208,7 @@ func TestPreparedStatements(t *testing.T) {
 	t.Run("direct", func(t *testing.T) {
 		t.Parallel()
 		s := newStand(t, setup{})
-		checkPrepared(t, speakOn(t, s.database.Connect(t)), func() {})
+		checkPrepared(t, speakTo(t, s.database.DSN()), func() {})
 	})
 	each(t, []config.PoolerMode{config.ModeTransaction, config.ModeSession}, func(t *testing.T, mode config.PoolerMode) {
 		s := newStand(t, setup{mode: mode, general: "default_pool_size = 3"})

@@ -2,7 +2,6 @@ package mirror
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -94,7 +93,7 @@ const successful = "00000"
 func (m *Manager) configured(ctx context.Context, definition config.Mirror) (findings []*pgerror.Error, err error) {
 	kept, err := m.findMirror(ctx, definition.Name)
 	switch {
-	case pgerror.Code(err) == pgerror.UndefinedObject && !errors.Is(err, errNotAsked):
+	case pgerror.Code(err) == pgerror.UndefinedObject:
 		if err := m.createEntry(ctx, definition); err != nil {
 			return nil, err
 		}

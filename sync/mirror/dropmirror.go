@@ -59,11 +59,17 @@ func (m *Manager) findMirror(ctx context.Context, name string) (keptMirror, erro
 		return keptMirror{}, context.Cause(ctx)
 	case len(found) > 0:
 		return found[0], nil
-	case len(warnings) > 0:
-		return keptMirror{}, pgerror.New(pgerror.UndefinedObject, "mirror %q was not found, and %w", name, errNotAsked).
-			WithDetail("%s", warnings[0].Message).WithHint("%s", warnings[0].Hint)
 	}
-	return keptMirror{}, noMirror(name, known)
+	return keptMirror{}, notFound(name, known, warnings)
+}
+
+// notFound is why a mirror was not found: it may be where nobody could look.
+func notFound(name string, known []string, warnings []*pgerror.Error) error {
+	if len(warnings) == 0 {
+		return noMirror(name, known)
+	}
+	return pgerror.New(pgerror.UnableToConnect, "mirror %q was not found, and %w", name, errNotAsked).
+		WithDetail("%s", warnings[0].Message).WithHint("%s", warnings[0].Hint)
 }
 
 // errNotAsked means that a mirror may be kept where nobody could look.

@@ -189,7 +189,7 @@ func (m *Manager) MirrorTables(ctx context.Context, name string) ([]MirrorTableR
 		return nil, warnings, err
 	}
 	if !found {
-		return nil, warnings, noMirror(name, known)
+		return nil, warnings, notFound(name, known, warnings)
 	}
 	return out, warnings, nil
 }
