@@ -2,6 +2,7 @@ package relay_test
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"runtime"
 	"strconv"
@@ -43,7 +44,9 @@ func speakTo(t *testing.T, dsn string) *frontend {
 		t.Fatal(err)
 	}
 	f := &frontend{t, pgproto3.NewFrontend(conn, conn), conn}
-	f.Send(&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion30, Parameters: map[string]string{"user": c.User, "database": c.Database}})
+	parameters := maps.Clone(c.RuntimeParams)
+	parameters["user"], parameters["database"] = c.User, c.Database
+	f.Send(&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion30, Parameters: parameters})
 	if err := f.Flush(); err != nil {
 		t.Fatal(err)
 	}

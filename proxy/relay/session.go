@@ -192,7 +192,10 @@ func (s *session) serve() error {
 func (s *session) input() error {
 	s.mu.Lock()
 	pumping := s.pumping
-	if s.settle && !pumping && s.atRest() {
+	// The answer may have come while this goroutine was still sending: then it was
+	// left to see to the server, and the pump waits for what nobody will say. A pump
+	// that is writing to the client sees it by itself, and wakes.
+	if s.settle && !s.emitting && s.atRest() {
 		s.mu.Unlock()
 		return s.settleDown()
 	}

@@ -45,7 +45,7 @@ func TestWhatOperatorsSee(t *testing.T) {
 		s := newStand(t, setup{mode: mode, general: "default_pool_size = 1"})
 		s.database.Exec(t, "CREATE TABLE item (id int)")
 		session := mode == config.ModeSession
-		f := speakOn(t, s.connect("application_name=first"))
+		f := speakTo(t, s.dsn("application_name=first"))
 		f.say(1, parse("a", "SELECT 1"), parse("b", "SELECT 2"), syncing)
 		eventually(t, "two prepared statements are seen", func() bool {
 			c, server := s.onlyClient(), s.onlyServer()
