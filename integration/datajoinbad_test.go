@@ -16,14 +16,14 @@ func TestDataJoinOneBad(t *testing.T) {
 	source, destination := fresh(t, pairRows)
 	m := between(source, destination).manager(t)
 	id := follow(t, m)
-	destination.Exec(t, `CREATE TYPE "no table" AS ENUM (); CREATE TABLE renamed (v int); CREATE INDEX no_index_v ON renamed (v)`)
+	destination.Exec(t, `CREATE TYPE "no table" AS ENUM (); CREATE TABLE no_index_v ()`)
 	source.Exec(t, `
 		BEGIN; CREATE TABLE "no table" (id int PRIMARY KEY); CREATE TABLE no_index (id int PRIMARY KEY, v int); CREATE INDEX no_index_v ON no_index (v); CREATE TABLE good (id int PRIMARY KEY, v text UNIQUE);
 		INSERT INTO "no table" VALUES (1); INSERT INTO no_index VALUES (1, 1); INSERT INTO good VALUES (1, 'one'); COMMIT`)
 	becomes(t, m, "public.good", mirror.TableStreaming)
-	says(t, becomes(t, m, "public.no table", mirror.TableStopped).Error, "42710", `"no table"`, `SYNC_SCHEMA prod_to_prod_new public."no table";`)
-	says(t, becomes(t, m, "public.no_index", mirror.TableStopped).Error, "42P07", `no_index_v`, `index of table "public"."renamed"`, `ALTER INDEX "public"."no_index_v" RENAME TO`, `RESYNC "prod_to_prod_new" "public"."no_index";`)
-	destination.Exec(t, `DROP TYPE "no table"; ALTER INDEX no_index_v RENAME TO of_renamed`)
+	says(t, becomes(t, m, "public.no table", mirror.TableStopped).Error, "42710", `type "no table" already exists`)
+	says(t, becomes(t, m, "public.no_index", mirror.TableStopped).Error, "42P07", `no_index_v`, `ALTER TABLE "public"."no_index_v" RENAME TO`, `RESYNC "prod_to_prod_new" "public"."no_index";`)
+	destination.Exec(t, `DROP TYPE "no table"; ALTER TABLE no_index_v RENAME TO renamed`)
 	if _, err := m.Resync(t.Context(), theMirror, mirror.ResyncRequest{Stopped: true}); err != nil {
 		t.Fatal(full(err))
 	}
