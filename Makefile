@@ -21,10 +21,10 @@ FUZZTIME     ?= 20s
 export PGDROVER_DRIVERS_DIR ?= $(CACHE)/drivers
 export PGDROVER_PROMETHEUS_DIR ?= $(CACHE)/prometheus
 
-.PHONY: help build demo test test-long lint vet fuzz bench deps test-deps pg-next drivers clean
+.PHONY: help build demo test test-long lint vet test-clients test-pgx fuzz bench deps test-deps pg-next drivers clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-10s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-12s %s\n", $$1, $$2 }'
 
 build: ## bin/pgdrover
 	$(GOBUILD) -o bin/pgdrover ./cmd/pgdrover
@@ -47,6 +47,15 @@ test: test-deps ## vet and all tests, with the race detector (PKG=./sync/... for
 
 test-long: ## test, with what takes minutes more
 	PGDROVER_LONG_TESTS=1 $(MAKE) --no-print-directory test TEST_TIMEOUT=60m
+
+test-clients: ## drivers and ORMs of other languages work through every pool mode
+	@scripts/prerequisites.sh test
+	@scripts/drivers.sh all
+	PGDROVER_CLIENTS=1 PGDROVER_REQUIRE_DRIVERS=1 go test -count=1 -v -timeout 60m -run 'TestClients|TestReplication' ./integration/applications
+
+test-pgx: ## pgx's own test-suite through session mode
+	@scripts/prerequisites.sh test
+	PGDROVER_PGX_SUITE=1 go test -count=1 -v -timeout 60m -run TestPgxSuite ./integration/applications
 
 lint: $(GOLANGCI_LINT) ## golangci-lint, with the import boundaries
 	$(GOLANGCI_LINT) run $(PKG)

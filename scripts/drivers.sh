@@ -6,6 +6,12 @@
 #   node/node_modules/pg        node-postgres
 #   java/postgresql.jar         pgJDBC
 #
+# and with the argument "all" also what `make test-clients` needs:
+#
+#   sqlalchemy/bin/python       a virtual environment with SQLAlchemy and its drivers
+#   sequelize/node_modules      Sequelize
+#   hibernate/lib/*.jar         Hibernate
+#
 # Each is optional. Where its language or the network is missing, a line on
 # standard error says so and the tests that need it skip. What is there in the
 # right version is left alone.
@@ -16,6 +22,9 @@ asyncpg=0.30.0
 node_pg=8.16.3
 pgjdbc=42.7.7
 maven_dependency_plugin=3.8.1
+sqlalchemy=2.0.44
+sequelize=6.37.7
+hibernate=6.6.33.Final
 
 top=$(cd "$(dirname "$0")/.." && pwd)
 dir=${PGDROVER_DRIVERS_DIR:-$top/.cache/drivers}
@@ -72,7 +81,38 @@ install_java() {
 		"-Dartifact=org.postgresql:postgresql:$pgjdbc" "-DoutputDirectory=$dir/java" -Dmdep.stripVersion=true
 	[ -s "$dir/java/postgresql.jar" ]
 }
+install_sqlalchemy() {
+	python3 -m venv "$dir/sqlalchemy"
+	limit "$dir/sqlalchemy/bin/python" -m pip install --quiet --only-binary :all: \
+		"sqlalchemy[asyncio]==$sqlalchemy" "psycopg[binary]==$psycopg" "asyncpg==$asyncpg"
+	"$dir/sqlalchemy/bin/python" -c 'import sqlalchemy, psycopg, asyncpg, greenlet'
+}
+install_sequelize() {
+	cd "$dir/sequelize"
+	echo '{"private": true}' >package.json
+	limit npm install --silent --no-audit --no-fund --ignore-scripts --save-exact "pg@$node_pg" "sequelize@$sequelize"
+	node -e 'require("sequelize")'
+}
+install_hibernate() {
+	cd "$dir/hibernate"
+	cat >pom.xml <<-XML
+		<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
+		<groupId>pgdrover</groupId><artifactId>hibernate</artifactId><version>1</version><packaging>pom</packaging>
+		<dependencies>
+		<dependency><groupId>org.hibernate.orm</groupId><artifactId>hibernate-core</artifactId><version>$hibernate</version></dependency>
+		<dependency><groupId>org.postgresql</groupId><artifactId>postgresql</artifactId><version>$pgjdbc</version></dependency>
+		</dependencies></project>
+	XML
+	limit mvn --batch-mode --quiet "org.apache.maven.plugins:maven-dependency-plugin:$maven_dependency_plugin:copy-dependencies" \
+		"-DoutputDirectory=$dir/hibernate/lib"
+	ls lib/hibernate-core-*.jar lib/postgresql-*.jar
+}
 
 driver python "psycopg $psycopg, asyncpg $asyncpg" python3
 driver node "pg $node_pg" node npm
 driver java "pgjdbc $pgjdbc" java javac mvn
+if [ "${1-}" = all ]; then
+	driver sqlalchemy "sqlalchemy $sqlalchemy, psycopg $psycopg, asyncpg $asyncpg" python3
+	driver sequelize "sequelize $sequelize, pg $node_pg" node npm
+	driver hibernate "hibernate $hibernate, pgjdbc $pgjdbc" java javac mvn
+fi
