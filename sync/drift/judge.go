@@ -49,6 +49,17 @@ type Judgement struct {
 	Mirror string `json:"mirror,omitempty"`
 }
 
+// NeedsCopy tells whether what resolves a stop leaves values missing that were
+// never in the stream: the table has to be copied behind it.
+func (j *Judgement) NeedsCopy() bool {
+	return slices.ContainsFunc(j.Differences, func(x Judged) bool {
+		if !x.Final.Stops() && x.Final != Apply || x.comparison == nil {
+			return false
+		}
+		return slices.ContainsFunc(Migrate([]TableDifference{x.TableDifference}, Policy{}), func(s Step) bool { return s.Resync })
+	})
+}
+
 // Judge says what the differences of one table mean under a policy.
 func Judge(differences []TableDifference, policy Policy) Judgement {
 	j := Judgement{Verdict: OK, Would: OK, Mirror: policy.Mirror}

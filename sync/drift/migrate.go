@@ -329,6 +329,27 @@ func (p *plan) renames() {
 	var renames []Step
 	last := p.steps
 	p.steps = nil
+	for _, d := range left {
+		if taken[d.SourceHas] || d.comparison.Destination.Column(d.SourceHas) == nil {
+			continue
+		}
+		// A column that the source has dropped has the name here: it goes first, or
+		// is kept under another one.
+		ofColumn := func(s Step) bool {
+			return s.Column == d.SourceHas && (s.Kind == RemovedColumn || s.Kind == RemovedRequired)
+		}
+		dropped := false
+		for _, s := range last {
+			if ofColumn(s) {
+				p.steps = append(p.steps, s)
+				dropped = dropped || s.Lossy
+			}
+		}
+		last = slices.DeleteFunc(slices.Clone(last), ofColumn)
+		if !dropped {
+			rename(d, d.SourceHas, fmt.Sprintf("pgdrover_%d_%.40s", d.source.(*catalog.ColumnDescription).Number, d.SourceHas))
+		}
+	}
 	for len(left) > 0 {
 		i := slices.IndexFunc(left, func(d *TableDifference) bool { return !taken[d.SourceHas] })
 		if i < 0 {

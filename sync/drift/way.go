@@ -15,6 +15,7 @@ type Way struct {
 	Text        string   `json:"text"`   // what it does, and what it costs
 	Recommended bool     `json:"recommended,omitempty"`
 	SQL         []string `json:"sql,omitempty"`      // to be run there by hand, instead of the commands that say so
+	Then        []string `json:"then,omitempty"`     // commands that are needed behind SQL
 	On          string   `json:"on,omitempty"`       // where: "source" or "destination"
 	Commands    []string `json:"commands,omitempty"` // of the admin database, in order
 	Flag        string   `json:"flag,omitempty"`     // of the command line, for the same
@@ -94,6 +95,8 @@ func (w *wayList) migrate(stops []TableDifference) {
 	}
 	way.Commands = []string{sync}
 	if slices.ContainsFunc(steps, func(s Step) bool { return s.Resync }) {
+		// What waits for the copy is refused before it: NOT NULL of a column that is empty.
+		way.SQL, way.Then = sqlOf(slices.DeleteFunc(slices.Clone(steps), func(s Step) bool { return s.After })), []string{w.resync()}
 		way.Text += ", and copy the table again for the values that are not in the stream"
 	}
 	if slices.ContainsFunc(steps, func(s Step) bool { return s.Rewrites }) {
@@ -298,6 +301,9 @@ func (w Way) String() string {
 			where = w.On
 		}
 		by := "by hand, on the " + where + ": " + strings.Join(w.SQL, " ")
+		for _, c := range w.Then {
+			by += " then " + c + ";"
+		}
 		if w.On == "source" || len(how) == 0 {
 			how = append([]string{by}, how...)
 		} else {

@@ -250,6 +250,11 @@ func (j *copyData) copies() bool {
 		if len(j.tables.in(s.number, TableStreaming))+len(s.beside()) > 0 {
 			return false
 		}
+		for _, key := range j.tables.in(s.number, TableStopped) {
+			if row, _ := j.tables.get(key); isHold(row.Part) {
+				return false // the stream keeps its changes: it has begun
+			}
+		}
 		for _, key := range j.tables.in(s.number, TableResyncing) {
 			if row, _ := j.tables.get(key); row.LiveLSN != 0 {
 				return false

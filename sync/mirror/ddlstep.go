@@ -43,6 +43,7 @@ type tableChange struct {
 	followed      map[string]bool // columns and objects whose changes are made
 	left          bool            // some changes are not made: what differs then has to be judged
 	resync        string          // why it is copied again
+	rewritten     bool            // because older rows hold values that were not in the stream
 	stop          *pgerror.Error
 	judged        *drift.Judgement // why the policy stops it, nil for another reason
 	aside         []string         // statements that free a name
@@ -312,7 +313,7 @@ func (s *schemaStep) tableChange(plan *schemaPlan, t *tableChange, c *ddl.Change
 		t.stop = verdictStop(c, why)
 		return
 	case ddl.Resync:
-		t.resync = why
+		t.resync, t.rewritten = why, true
 	}
 	if viaRoot && !t.known {
 		return // the destination's partitions are its own; its root has what is the table's
@@ -444,6 +445,9 @@ func (s *schemaStep) stop(ctx context.Context, t *tableChange, why *pgerror.Erro
 	t.stop, t.live = why, false
 	if t.judged != nil { // its changes are kept until its structure is right
 		job := f.source.job
+		if t.rewritten {
+			return job.drift.stopForCopy(ctx, f.source, t.key, t.judged)
+		}
 		return job.drift.stopAt(ctx, f.source, t.key, t.judged, s.final, func(config.Server) (stream.LSN, error) { return s.final, nil })
 	}
 	e := withWayOut(why, f.mirror, t.key.table)

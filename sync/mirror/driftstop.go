@@ -152,9 +152,22 @@ func (w *driftWatch) stopOne(ctx context.Context, s *sourceShard, key tableKey, 
 // stopAt stops a table at a position of the mirror's stream, and keeps its
 // changes from there on.
 func (w *driftWatch) stopAt(ctx context.Context, s *sourceShard, key tableKey, j *drift.Judgement, at stream.LSN, positions func(config.Server) (stream.LSN, error)) error {
+	if j.NeedsCopy() {
+		return w.stopForCopy(ctx, s, key, j)
+	}
 	part := w.hold(ctx, s, key, positions)
 	why := driftError(j, at, s.slotOfPart(part))
 	return w.stopped(ctx, s, key, part, why, at)
+}
+
+// stopForCopy stops a table that is to be copied again as soon as its structure
+// is right: what its older rows hold now was not in the stream.
+func (w *driftWatch) stopForCopy(ctx context.Context, s *sourceShard, key tableKey, j *drift.Judgement) error {
+	if err := w.stopped(ctx, s, key, "", driftError(j, 0, ""), 0); err != nil {
+		return err
+	}
+	w.job.tables.note(key, func(t *state.Table) { t.StoppedLSN, t.Attempt = 0, max(t.Attempt, 1) })
+	return nil
 }
 
 // stopped records that a table is stopped because of its structure.
@@ -374,7 +387,7 @@ func (w *driftWatch) beforeCopy(ctx context.Context, s *sourceShard, keys []tabl
 	}
 	var out []tableKey
 	for i, r := range found {
-		reports := st.judge(r, nil, nil)
+		reports := st.judge(r, nil, madeLater)
 		judged := worst(reports)
 		if judged.Verdict == drift.Apply || judged.Verdict == drift.ResyncTable && len(judged.Steps) > 0 {
 			if err := w.alterForCopy(ctx, st, r, reports); err != nil {
@@ -385,7 +398,7 @@ func (w *driftWatch) beforeCopy(ctx context.Context, s *sourceShard, keys []tabl
 				return nil, err
 			}
 			r = again[0]
-			reports = st.judge(r, nil, nil)
+			reports = st.judge(r, nil, madeLater)
 			judged = worst(reports)
 		}
 		w.mu.Lock()
@@ -416,6 +429,16 @@ func (w *driftWatch) beforeCopy(ctx context.Context, s *sourceShard, keys []tabl
 		through(s, keys[i].table)
 	}
 	return out, w.flush(ctx)
+}
+
+// madeLater leaves out what is built when the rows are in: nobody has to approve
+// that a table gets its key.
+func madeLater(d *drift.TableDifference) bool {
+	switch d.Kind {
+	case drift.PrimaryKeyMissing, drift.UniqueSource, drift.IndexMissing, drift.ExclusionSource, drift.ForeignKeyMissing, drift.TriggerMissing, drift.IdentityIndex:
+		return true
+	}
+	return false
 }
 
 // beforeJoin is beforeCopy of tables that join a stream: those that are stopped
