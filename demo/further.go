@@ -42,9 +42,21 @@ func (d *demo) further() string {
 		suggestion{"SHOW MIRROR " + mirror + ";", "addresses is stopped: LSN, key, way out. The others go on"},
 		suggestion{"RESYNC " + mirror + " shop.addresses;", "the way out: it is copied again, and joins the others"},
 	)
+	section("Alter a table. Nobody said that the mirror may follow, so the table is stopped before a row is lost, and its changes are kept:",
+		on(d.source, sourceDatabase, `ALTER TABLE shop.reviews ADD COLUMN helpful int NOT NULL DEFAULT 0`),
+		suggestion{"SHOW MIRROR " + mirror + ";", "reviews is stopped, with the ways out; the others go on"},
+		suggestion{"SYNC_SCHEMA " + mirror + " DRY RUN;", "what would be run, which locks it takes, and for how long"},
+		suggestion{"SYNC_SCHEMA " + mirror + ";", "runs it; reviews goes on where it was"},
+	)
 	section("Make a table. The publication is FOR ALL TABLES, so it is copied and joins:",
 		on(d.source, sourceDatabase, "CREATE TABLE shop.wishes (id bigint PRIMARY KEY, wish text); INSERT INTO shop.wishes SELECT i, md5(i::text) FROM generate_series(1, 100) i"),
 		on(d.destination, unshardedDatabase, "SELECT count(*) FROM shop.wishes"),
+	)
+	section("Be an application: connect to pgdrover as if it were PostgreSQL.",
+		suggestion{fmt.Sprintf(`psql "host=127.0.0.1 port=%d user=%s dbname=%s password=%s"`, d.port, d.source.Superuser(), source, d.serverPassword), ""},
+		suggestion{"PAUSE " + source + ";", "there: waits until open transactions have ended; then the application waits"},
+		suggestion{"SHOW CLIENTS; SHOW POOLS;", "who waits"},
+		suggestion{"RESUME " + source + ";", "and goes on"},
 	)
 	section("Stop, go on, and end it for good:",
 		suggestion{"STOP_TASK 1;", "the slot stays, and keeps the source's WAL"},
