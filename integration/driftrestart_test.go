@@ -47,6 +47,22 @@ func TestOnlyTableIsStopped(t *testing.T) {
 	}
 }
 
+// TestColumnMadeAgain drops a column of the source and adds one of its name, of
+// which older rows have no value: the destination's old values must not stay.
+func TestColumnMadeAgain(t *testing.T) {
+	t.Parallel()
+	m, source, destination := alone(t, config.MirrorDrift{}, "")
+	source.Exec(t, "ALTER TABLE lonely DROP COLUMN n")
+	source.Exec(t, "ALTER TABLE lonely ADD COLUMN n int; UPDATE lonely SET n = 5 WHERE id = 2")
+	stopsForDrift(t, m, "public.lonely", "n")
+	takesWayOut(t, m, "public.lonely")
+	equalColumns(t, source, destination, "lonely", "id, v, n")
+	becomes(t, m, "public.lonely", mirror.TableStreaming)
+	if err := m.Pause(t.Context(), theMirror); err != nil {
+		t.Fatal(full(err))
+	}
+}
+
 // TestApprovalOfCopy copies a table under require_approval: nobody has to approve
 // the key that the copy ends with.
 func TestApprovalOfCopy(t *testing.T) {

@@ -20,6 +20,7 @@ const (
 	RemovedColumn   Kind = "source_removed_column"          // the source had it; nullable or with a default
 	RemovedRequired Kind = "source_removed_not_null_column" // the source had it; NOT NULL without a default
 	RenamedColumn   Kind = "renamed_column"                 //
+	ColumnRecreated Kind = "source_recreated_column"        // dropped, and another one of its name added
 	ColumnOrder     Kind = "column_order"                   //
 
 	// Columns that both have.
@@ -146,6 +147,7 @@ var Cases = []Case{
 	{Kind: RemovedColumn, Verdict: StopTable, Reason: "the source has dropped it: what becomes of the values the destination still has must be decided", Fix: "DROP COLUMN", Lock: AccessExclusive, Migrates: "drop_column"},
 	{Kind: RemovedRequired, Verdict: StopTable, Refuses: true, Reason: "the source has dropped it, and the destination needs a value that no row brings", Fix: "DROP COLUMN", Lock: AccessExclusive, Migrates: "drop_column"},
 	{Kind: RenamedColumn, Verdict: StopTable, Reason: "the same column has another name on the destination: its values find no place", Fix: "RENAME COLUMN", Lock: AccessExclusive, Migrates: "rename_column"},
+	{Kind: ColumnRecreated, Verdict: StopTable, Reason: "the source has dropped it and made another one of its name: the values of older rows at the destination are those of the old one"},
 	{Kind: ColumnOrder, Verdict: OK, Reason: "columns are always named"},
 
 	{Kind: TypeSafe, Verdict: OK, Reason: "by the rule of the types", Fix: "ALTER COLUMN TYPE", Lock: AccessExclusive, Migrates: "widen_type"},

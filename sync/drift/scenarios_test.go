@@ -61,6 +61,7 @@ var scenarios = []scenario{
 		rows: `INSERT INTO @.t (id, b) VALUES (1, 2)`, also: []Kind{RemovedColumn}},
 	{kind: RenamedColumn, name: "to the name of one that is kept", both: `CREATE TABLE @.t (id int PRIMARY KEY, a int, b int)`, changed: `ALTER TABLE @.t DROP b; ALTER TABLE @.t RENAME a TO b`,
 		rows: `INSERT INTO @.t (id, b) VALUES (1, 2)`, also: []Kind{RemovedColumn}, policy: Policy{ColumnDrift: preserve("b")}},
+	{kind: ColumnRecreated, both: keyed, changed: `ALTER TABLE @.t DROP v; ALTER TABLE @.t ADD v text`, rows: `INSERT INTO @.t VALUES (1, 'a')`, remains: true},
 	{kind: RenamedColumn, name: "and required", both: `CREATE TABLE @.t (id int PRIMARY KEY, a int)`, changed: `ALTER TABLE @.t RENAME a TO b`, destination: `ALTER TABLE @.t ALTER a SET NOT NULL`,
 		rows: `INSERT INTO @.t VALUES (1, NULL)`, becomes: "refused", also: []Kind{NotNullDestination}},
 	{kind: RenamedColumn, name: "that much depends on", both: `CREATE TABLE @.t (id int PRIMARY KEY, v int DEFAULT 3 CONSTRAINT ck CHECK (v > 0), w int GENERATED ALWAYS AS (v * 2) STORED); CREATE UNIQUE INDEX u ON @.t (v, abs(v)) WHERE v > 2;

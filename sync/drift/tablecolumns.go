@@ -57,6 +57,9 @@ func (k *comparer) pairColumns() {
 			k.add(k.addedKind(s), s.Name, "", columnText(s), "", s, nil)
 			continue
 		}
+		if k.recreated(s) {
+			k.add(ColumnRecreated, s.Name, "", columnText(s), columnText(d), s, d)
+		}
 		k.names[s.Name], taken[name] = name, true
 		k.pairs = append(k.pairs, columnPair{s, d})
 	}
@@ -92,6 +95,16 @@ func (k *comparer) oldName(s *catalog.ColumnDescription, name string) (string, b
 	}
 	exchanged := k.Before.Column(s.Name) != nil
 	return old, exchanged || k.Destination.Column(name) == nil
+}
+
+// recreated tells whether the source has dropped the column that had this name
+// and made another one.
+func (k *comparer) recreated(s *catalog.ColumnDescription) bool {
+	if k.Before == nil || s.Generated != "" || k.Before.ColumnNumbered(s.Number) != nil {
+		return false
+	}
+	b := k.Before.Column(s.Name)
+	return b != nil && b.Number != 0 && k.Source.ColumnNumbered(b.Number) == nil
 }
 
 // addedKind says what kind of column the destination lacks.

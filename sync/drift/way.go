@@ -139,7 +139,7 @@ var advice = map[Kind]string{
 func (w *wayList) again(stops []TableDifference) {
 	for i := range stops {
 		switch stops[i].Kind {
-		case PublicationChanged, TableRecreated:
+		case PublicationChanged, TableRecreated, ColumnRecreated:
 			w.add(Way{Text: "copy the table again; the other tables go on", Commands: []string{w.resync()}})
 			return
 		case TableMissing:

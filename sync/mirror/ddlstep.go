@@ -474,6 +474,9 @@ func (s *schemaStep) finish(plan *schemaPlan) {
 			oid = t.before.OID
 		}
 		f.altered[oid] = s.final
+		if t.live && t.stop == nil && !t.left && t.after != nil {
+			f.source.job.drift.madeAs(t.key.table, t.after)
+		}
 		if live := f.source.running(); live != nil {
 			live.applier.Forget(oid)
 		}

@@ -155,7 +155,7 @@ func (t *tableDrift) advance(reports []TableReport, r *tableStructure) {
 		for _, report := range reports {
 			for _, d := range report.Differences {
 				switch d.Kind {
-				case drift.RenamedColumn, drift.PublicationChanged, drift.TableRecreated, drift.PartitionGone:
+				case drift.RenamedColumn, drift.ColumnRecreated, drift.PublicationChanged, drift.TableRecreated, drift.PartitionGone:
 					return
 				case drift.RemovedColumn, drift.RemovedRequired:
 					kept[d.Column] = true
@@ -173,6 +173,24 @@ func (t *tableDrift) advance(reports []TableReport, r *tableStructure) {
 			if kept[name] && next.ColumnNumbered(c.Number) == nil {
 				next.Columns = append(next.Columns, c)
 			}
+		}
+	}
+	t.setBefore(&next)
+}
+
+// made takes the source's table, all changes of which are made on the destination,
+// for what that was made to be: its columns are known by their numbers from there
+// on. Columns that the destination may have kept stay known, so that what becomes
+// of them is still told.
+func (t *tableDrift) made(after *catalog.TableDescription) {
+	if t.before == nil {
+		return // nothing was compared yet
+	}
+	next := *after
+	next.Columns = slices.Clone(next.Columns)
+	for _, c := range t.before.Columns {
+		if next.ColumnNumbered(c.Number) == nil && next.Column(c.Name) == nil {
+			next.Columns = append(next.Columns, c)
 		}
 	}
 	t.setBefore(&next)

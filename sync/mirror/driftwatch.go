@@ -348,6 +348,16 @@ func (w *driftWatch) took(ctx context.Context, s *structure, r *tableStructure, 
 	return w.stopAll(ctx, r.table, &judged)
 }
 
+// madeAs notes that all that the source has altered of a table is made on the
+// destination.
+func (w *driftWatch) madeAs(name catalog.Name, after *catalog.TableDescription) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	t := w.table(name)
+	t.row.Schema, t.row.Name = name.Schema, name.Name
+	t.made(after)
+}
+
 // mostRounds bounds how often a source that changes all the time puts a stop
 // off.
 const mostRounds = 3
