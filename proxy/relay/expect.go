@@ -12,6 +12,12 @@ type expectation struct {
 	statement *prepared
 	// name is the client's own of what is parsed or closed, for undo.
 	name string
+	// unnamed: the Parse or Close is of the statement without a name.
+	unnamed bool
+	// generation is that of the unnamed statement that the Parse has made.
+	generation uint64
+	// was is what that was before, for undo; nil where the message cannot be skipped.
+	was *formerUnnamed
 	// entry, of a Close, is what name was; released when it is closed.
 	entry *entry
 	// effect is what the statement that runs does to the session.
@@ -19,6 +25,14 @@ type expectation struct {
 	// instead is the error that takes the place of the one that the server
 	// will give: the message was made so that it fails.
 	instead *pgerror.Error
+	// insteadOf is the SQLSTATE of that error; "" for any.
+	insteadOf string
+}
+
+// doubtful tells whether it depends on the answer which statements the server and the
+// client have.
+func (e expectation) doubtful() bool {
+	return e.was != nil || e.statement != nil || e.name != "" || e.entry != nil
 }
 
 type expectationKind uint8

@@ -38,6 +38,7 @@ func (s *session) parseUnnamed(m message, rest []byte) (int, next) {
 	if refusal := s.refusal(m, summary); refusal != nil {
 		return s.refuseParse(m, refusal)
 	}
+	was := s.formerly()
 	u := &s.unnamed
 	u.last++
 	u.generation = u.last
@@ -52,7 +53,7 @@ func (s *session) parseUnnamed(m message, rest []byte) (int, next) {
 	}
 	s.slot.unnamedOwner, s.slot.unnamedGeneration = s.id, u.generation
 	s.server.Usage.Parses++
-	s.expect(expectation{kind: expectParse})
+	s.expect(expectation{kind: expectParse, unnamed: true, generation: u.generation, was: was})
 	return s.pass(m)
 }
 
@@ -65,7 +66,7 @@ func (s *session) parseNamed(m message, name string, rest []byte) (int, next) {
 	switch {
 	case refusal != nil:
 	case s.names[name] != nil && name != "" && s.shared:
-		refusal = pgerror.New(pgerror.DuplicatePreparedStatement, "prepared statement \"%s\" already exists", name)
+		return s.parseAgainst(m, name, rest)
 	case !m.whole() && s.shared:
 		refusal = pgerror.New(pgerror.ProgramLimitExceeded, "the statement is too long to be prepared by name").
 			WithDetail("It has %d bytes; in this pooler mode %d are kept.", m.size, maxPreparedLength).
@@ -97,6 +98,11 @@ func (s *session) parseNamed(m message, name string, rest []byte) (int, next) {
 	}
 	e := s.relay.statements.take(rest)
 	if s.slot.prepared.has(e.prepared, s.relay.clock.Load()) {
+		if s.status == wire.Failed && s.pending.empty() { // the server is to say so
+			s.relay.statements.release(e)
+			s.expect(expectation{kind: expectParse})
+			return s.discard(m, wire.AppendParse(nil, e.prepared.name, rest)...)
+		}
 		if todo := s.answer(expectation{kind: answerParse, name: name}); todo != goOn {
 			s.relay.statements.release(e)
 			return 0, todo
@@ -108,6 +114,18 @@ func (s *session) parseNamed(m message, name string, rest []byte) (int, next) {
 	b := s.makeRoom(e.prepared)
 	s.expect(expectation{kind: expectParse, statement: e.prepared, name: name})
 	return s.discard(m, wire.AppendParse(b, e.prepared.name, rest)...)
+}
+
+// parseAgainst deals with a Parse under a name that the client has given already: the server
+// finds out, under its own name of that statement, for it may find something else first.
+func (s *session) parseAgainst(m message, name string, rest []byte) (int, next) {
+	e := pgerror.New(pgerror.DuplicatePreparedStatement, "prepared statement \"%s\" already exists", name)
+	if !m.whole() {
+		return s.refuseParse(m, e)
+	}
+	onServer, _, before, _ := s.provide([]byte(name))
+	s.expect(expectation{kind: expectParse, own: true, instead: e, insteadOf: e.Code})
+	return s.discard(m, wire.AppendParse(before, onServer, rest)...)
 }
 
 // makeRoom notes that p will be on the server, and has it close before what is too old,
@@ -129,7 +147,9 @@ func (s *session) makeRoom(p *prepared) (b []byte) {
 // refuseParse has the server fail at the place of the Parse, and the client get e
 // for that.
 func (s *session) refuseParse(m message, e *pgerror.Error) (int, next) {
-	s.expect(expectation{kind: expectParse, instead: e})
+	was := s.formerly()
+	s.slot.unnamedOwner = 0
+	s.expect(expectation{kind: expectParse, own: true, unnamed: true, was: was, instead: e})
 	return s.discard(m, wire.AppendParse(nil, failing, append([]byte(failing), 0, 0, 0))...)
 }
 
@@ -164,8 +184,9 @@ func (s *session) provideUnnamed() ([]byte, *pgerror.Error) {
 			return nil, nil
 		}
 		// There is none for this client: the server is to say so.
+		was := s.formerly()
 		slot.unnamedOwner = 0
-		s.expect(expectation{kind: expectClose, own: true})
+		s.expect(expectation{kind: expectClose, own: true, unnamed: true, was: was})
 		return wire.AppendNamed(nil, wire.MsgClose, 'S', ""), nil
 	case slot.unnamedOwner == s.id && slot.unnamedGeneration == u.generation:
 		return nil, nil
@@ -174,8 +195,9 @@ func (s *session) provideUnnamed() ([]byte, *pgerror.Error) {
 			WithDetail("It was longer than %d bytes and was given up with its server connection at the transaction's end.", maxUnnamedLength).
 			WithHint("Bind it in the transaction that has parsed it, or give it a name.")
 	}
+	was := s.formerly()
 	slot.unnamedOwner, slot.unnamedGeneration = s.id, u.generation
-	s.expect(expectation{kind: expectParse, own: true})
+	s.expect(expectation{kind: expectParse, own: true, unnamed: true, was: was})
 	return wire.AppendParse(nil, "", u.body), nil
 }
 
@@ -279,6 +301,9 @@ func (s *session) close(m message, what byte, name string) (int, next) {
 		e := expectation{kind: answerClose}
 		if what == 'S' {
 			e.name, e.entry = name, s.names[name]
+			if name == "" {
+				e.unnamed, e.was = true, s.formerly()
+			}
 		}
 		if todo := s.answer(e); todo != goOn {
 			return 0, todo
@@ -295,10 +320,11 @@ func (s *session) close(m message, what byte, name string) (int, next) {
 	e := expectation{kind: expectClose}
 	if what == 'S' {
 		e.name, e.entry = name, s.names[name]
-		s.loseName(name)
 		if name == "" {
+			e.unnamed, e.was = true, s.formerly()
 			s.slot.unnamedOwner = 0
 		}
+		s.loseName(name)
 	} else {
 		delete(s.portals, name)
 	}

@@ -27,6 +27,9 @@ func (s *session) errorResponse(body []byte, at int) (keep bool, err error) {
 		return true, nil
 	}
 	instead := front.instead
+	if front.insteadOf != "" && front.insteadOf != fields.Code {
+		instead = nil
+	}
 	if fields.Code == pgerror.QueryCanceled && s.timedOut {
 		s.timedOut = false
 		instead = s.limits.errTimeout()
@@ -59,22 +62,27 @@ func (s *session) skip() {
 		}
 		dropped = append(dropped, s.pending.pop())
 	}
-	for _, e := range slices.Backward(dropped) {
-		s.undo(e)
+	for i, e := range slices.Backward(dropped) {
+		s.undo(e, i == 0)
 	}
 }
 
-// undo takes back what was assumed of a message that the server did not run.
-func (s *session) undo(e expectation) {
+// undo takes back what was assumed of a message that has failed, or, if it did not even
+// run, was skipped by the server.
+func (s *session) undo(e expectation, ran bool) {
+	switch {
+	case !ran && e.was != nil:
+		s.restore(e.was)
+	case e.unnamed && (e.own || s.slot.unnamedGeneration == e.generation): // or there is a later one
+		s.slot.unnamedOwner = unknownOwner
+	}
 	switch e.kind {
 	case expectParse:
 		if e.statement != nil {
 			s.slot.prepared.remove(e.statement)
-		} else {
-			s.slot.unnamedOwner = unknownOwner
-			if !e.own && e.name == "" {
-				s.unnamed.generation = 0
-			}
+		}
+		if e.unnamed && !e.own && ran && s.unnamed.generation == e.generation {
+			s.unnamed.generation = 0
 		}
 		if e.name != "" {
 			s.forgetName(e.name)
@@ -89,9 +97,6 @@ func (s *session) undo(e expectation) {
 		s.closed(e)
 		if e.own && e.statement != nil {
 			s.slot.prepared.add(e.statement, s.limits.lapse(s.relay.clock.Load()))
-		}
-		if e.own && e.statement == nil {
-			s.slot.unnamedOwner = unknownOwner
 		}
 	}
 }

@@ -45,11 +45,12 @@ func (s *session) query(m message) (int, next) {
 	if !m.whole() {
 		s.hints |= statement.Blocks // nobody knows
 	}
+	was := s.formerly()
 	s.forgetName("") // the server does so
 	s.slot.unnamedOwner = 0
 	s.portal = nil
 	s.runs(sql)
-	s.expect(expectation{kind: expectQuery, effect: effect})
+	s.expect(expectation{kind: expectQuery, effect: effect, was: was})
 	return s.pass(m)
 }
 

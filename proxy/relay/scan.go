@@ -156,6 +156,11 @@ func (s *session) message(m message) (int, next) {
 		return 0, needQuiet
 	case s.settle && s.atRest(), s.pumping && s.server == nil:
 		return 0, needSettle
+	case s.doubtful && !s.unsynced: // behind a Sync: what was before may fail yet
+		if !s.quiet() {
+			return 0, needQuiet
+		}
+		s.doubtful = false
 	}
 	switch m.kind {
 	case wire.MsgQuery:
@@ -210,6 +215,7 @@ func (s *session) expect(e expectation) {
 		}
 	}
 	s.pending.push(e)
+	s.doubtful = s.doubtful || e.doubtful()
 	if e.kind.extended() {
 		s.unsynced = true
 	}
@@ -219,6 +225,7 @@ func (s *session) expect(e expectation) {
 func (s *session) answer(e expectation) next {
 	if !s.pending.empty() {
 		s.pending.push(e)
+		s.doubtful = s.doubtful || e.doubtful()
 		return goOn
 	}
 	if s.emitting {

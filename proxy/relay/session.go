@@ -57,6 +57,7 @@ type session struct {
 	pending  expectations
 	status   byte // of the last ReadyForQuery
 	unsynced bool // messages of the extended protocol were sent behind the last Sync
+	doubtful bool // what is assumed of statements depends on answers that have not come
 	skipping bool // everything up to the next Sync is ignored
 	copying  bool // the server reads CopyData
 	flushed  bool // answers will come before ReadyForQuery
@@ -129,16 +130,6 @@ const (
 	tagCommit
 	tagRollback
 )
-
-// unnamed is the client's prepared statement without a name.
-type unnamed struct {
-	generation uint64 // 0: there is none
-	last       uint64
-	kept       bool // body is the whole of it
-	body       []byte
-	flags      statement.Flags
-	effect     *effect
-}
 
 // slot is what the relay knows of a server connection, whoever uses it.
 type slot struct {
