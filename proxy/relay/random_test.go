@@ -194,6 +194,7 @@ var (
 // RELAY_SEED has other ones than the usual.
 func TestRandomConversations(t *testing.T) {
 	t.Parallel()
+	pgtest.Long(t)
 	seed, n := uint64(1), 10
 	if os.Getenv("PGDROVER_LONG_TESTS") != "" {
 		n = 60
