@@ -214,12 +214,12 @@ func TestRandomConversations(t *testing.T) {
 			for k := range n {
 				talk := &talk{random: rand.New(rand.NewPCG(seed, uint64(i*1_000_000+k))), blocks: mode != config.ModeStatement}
 				steps := talk.conversation(12)
-				straight := d.Connect(t)
-				want := tell(t, d, speakOn(t, straight), steps)
-				closeConn(straight.PgConn())
-				through := s.connect()
-				got := tell(t, d, speakOn(t, through), steps)
-				closeConn(through.PgConn())
+				straight := speakTo(t, d.DSN())
+				want := tell(t, d, straight, steps)
+				straight.conn.Close()
+				through := s.speak()
+				got := tell(t, d, through, steps)
+				through.conn.Close()
 				for at := range steps {
 					diff := cmp.Diff(want[at], got[at])
 					if diff == "" {
