@@ -6,6 +6,7 @@ import (
 	"os"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -225,6 +226,9 @@ func TestRandomConversations(t *testing.T) {
 					if diff == "" {
 						continue
 					}
+					if parsedAlready(want[at], got[at]) {
+						break // what they know of statements differs from here on
+					}
 					for _, before := range steps[max(0, at-6) : at+1] {
 						t.Log("say: " + before.write())
 					}
@@ -233,6 +237,44 @@ func TestRandomConversations(t *testing.T) {
 			}
 		})
 	}
+}
+
+// parsedAlready tells whether answers differ only because servers have a statement that a
+// client parses: the proxy says ParseComplete, though the server would have refused the text
+// by now (its table is gone, the transaction is aborted). The exchange fails all the same, at
+// what follows.
+func parsedAlready(server, proxy []string) bool {
+	s, p := exchanges(server), exchanges(proxy)
+	if len(s) != len(p) {
+		return false
+	}
+	for i := range s {
+		if slices.Equal(s[i], p[i]) {
+			continue
+		}
+		isError := func(m string) bool { return strings.HasPrefix(m, "E ") }
+		es, ep := slices.IndexFunc(s[i], isError), slices.IndexFunc(p[i], isError)
+		if es < 0 || ep <= es || !slices.Equal(s[i][:es], p[i][:es]) || !slices.Equal(s[i][es+1:], p[i][ep+1:]) {
+			return false
+		}
+		for _, more := range p[i][es:ep] {
+			if more != `1 ""` && more != `3 ""` {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// exchanges cuts answers behind each ReadyForQuery.
+func exchanges(answers []string) (out [][]string) {
+	for from, i := 0, 0; i < len(answers); i++ {
+		if strings.HasPrefix(answers[i], "Z ") || i == len(answers)-1 {
+			out = append(out, answers[from:i+1])
+			from = i + 1
+		}
+	}
+	return out
 }
 
 // tell says a conversation and gives the answers to each step, without what must differ.

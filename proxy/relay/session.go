@@ -227,8 +227,18 @@ func (s *session) exchange() error {
 	}
 }
 
-// flush writes what a scan has made: to the server, and to the client.
+// flush writes what a scan has made: to the client, and to the server. What the proxy
+// itself answers stands before whatever the server is about to get, so that the client
+// gets it before the server's answers, which another goroutine may pass on.
 func (s *session) flush() error {
+	var failed error
+	if len(s.locals) > 0 {
+		failed = s.toClient(s.locals)
+		s.locals = s.locals[:0]
+		if cap(s.locals) > 1024 {
+			s.locals = nil
+		}
+	}
 	if out := s.up.finish(len(s.up.src)); len(out) > 0 && s.target != nil {
 		if _, err := s.target.Conn().Write(out); err != nil {
 			s.up.end()
@@ -242,15 +252,7 @@ func (s *session) flush() error {
 		s.restIfDone()
 		s.mu.Unlock()
 	}
-	if len(s.locals) == 0 {
-		return nil
-	}
-	err := s.toClient(s.locals)
-	s.locals = s.locals[:0]
-	if cap(s.locals) > 1024 {
-		s.locals = nil
-	}
-	return err
+	return failed
 }
 
 // toClient writes to the client.
