@@ -9,52 +9,86 @@ import (
 	"github.com/pgdrover/pgdrover/integration/pgtest"
 )
 
-// TestSyncSchemaKilled kills pgdrover while SYNC_SCHEMA waits for a lock, with
-// some of its statements done: the next one takes the mirror up, the table is
-// still held, and the same command does what is missing.
+// syncPoint is a named step of SYNC_SCHEMA at which it can be held.
+type syncPoint struct {
+	name    string
+	source  string // what the source is given
+	hold    func(tb testing.TB, d *pgtest.Database) (release func())
+	reached func(tb testing.TB, d *pgtest.Database)
+	columns string // which are equal then
+	done    string // what the destination has then
+}
+
+var syncPoints = []syncPoint{
+	{name: "a statement waits for its lock", source: "ALTER TABLE items ADD COLUMN note text, ADD CONSTRAINT positive CHECK (price > -1)",
+		hold: func(tb testing.TB, d *pgtest.Database) func() {
+			return inTransaction(tb, d, "LOCK TABLE items IN ACCESS SHARE MODE")
+		}, reached: func(tb testing.TB, d *pgtest.Database) { held(tb, d, "schema") },
+		columns: "id, price, note", done: "SELECT convalidated FROM pg_constraint WHERE conname = 'positive'"},
+	{name: "a constraint is added and not validated", source: "ALTER TABLE items ADD COLUMN note text, ADD CONSTRAINT positive CHECK (price > -1)",
+		hold: func(tb testing.TB, d *pgtest.Database) func() {
+			g := shut(tb, d, "VALIDATE CONSTRAINT")
+			return func() { g.open(tb) }
+		}, reached: advisory, columns: "id, price, note", done: "SELECT convalidated FROM pg_constraint WHERE conname = 'positive'"},
+	{name: "rows are copied again", source: "ALTER TABLE items ADD COLUMN note text, ADD COLUMN u uuid NOT NULL DEFAULT gen_random_uuid()",
+		hold: holdCopies, reached: recording, columns: "id, price, note, u", done: "SELECT attnotnull FROM pg_attribute WHERE attrelid = 'items'::regclass AND attname = 'u'"},
+	{name: "all is done and not answered", source: "ALTER TABLE items ADD COLUMN note text",
+		hold: func(tb testing.TB, d *pgtest.Database) func() {
+			return barrierAt(tb, d, "BEFORE UPDATE ON pgdrover.drift_commands FOR EACH ROW WHEN (NEW.ended)")
+		}, reached: advisory, columns: "id, price, note", done: "SELECT true"},
+}
+
+// TestSyncSchemaKilled kills pgdrover by SIGKILL at named steps of SYNC_SCHEMA, and
+// starts it again: the table is still held, and the same command does what is
+// missing.
 func TestSyncSchemaKilled(t *testing.T) {
 	t.Parallel()
 	pgtest.Long(t)
-	source, destination := fresh(t, pairRows)
-	r := serve(t, between(source, destination))
-	r.rows(t, "CREATE MIRROR shop FROM prod TO prod_new PUBLICATION all_tables")
-	streams := func(r *running) {
-		t.Helper()
-		pgtest.Eventually(t, "both tables stream", func(context.Context) (bool, error) {
-			return strings.Count(strings.Join(r.rows(t, "SHOW MIRROR shop"), "\n"), "|streaming|") == 2, nil
+	for _, point := range syncPoints {
+		t.Run(point.name, func(t *testing.T) {
+			t.Parallel()
+			source, destination := fresh(t, pairRows)
+			r := serve(t, between(source, destination))
+			r.rows(t, "CREATE MIRROR shop FROM prod TO prod_new PUBLICATION all_tables")
+			streams := func(r *running) {
+				t.Helper()
+				pgtest.Eventually(t, "both tables stream", func(context.Context) (bool, error) {
+					return strings.Count(strings.Join(r.rows(t, "SHOW MIRROR shop"), "\n"), "|streaming|") == 2, nil
+				})
+			}
+			streams(r)
+			slot := pgtest.Value[string](t, source, "SELECT slot_name::text FROM pg_replication_slots WHERE database = current_database()")
+			source.Exec(t, point.source+"; INSERT INTO items (id, name, price, note) VALUES (40000, 'new', 1, 'kept')")
+			pgtest.Eventually(t, "items is stopped, with its ways out", func(context.Context) (bool, error) {
+				return strings.Contains(strings.Join(r.rows(t, "SHOW MIRROR shop"), "\n"), "SYNC_SCHEMA shop public.items"), nil
+			})
+			release := point.hold(t, destination)
+			sent := make(chan outcome, 1)
+			go func() { sent <- r.psql(t, "-At", "-c", "SYNC_SCHEMA shop public.items") }() // ends when pgdrover is killed
+			point.reached(t, destination)
+			r.signal(t, syscall.SIGKILL)
+			<-r.ended
+			<-sent
+			destination.Exec(t, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'pgdrover%'")
+			release()
+			source.Exec(t, "UPDATE items SET note = 'while it was down' WHERE id = 3")
+			again := r.serveAgain(t)
+			pgtest.Eventually(t, "SYNC_SCHEMA is done", func(context.Context) (bool, error) {
+				return again.psql(t, "-At", "-c", "SYNC_SCHEMA shop public.items").code == 0, nil
+			})
+			streams(again)
+			pgtest.Eventually(t, "nothing is lost", func(context.Context) (bool, error) {
+				return pgtest.Value[int](t, destination, "SELECT count(*)::int FROM items WHERE note IN ('kept', 'while it was down')") == 2, nil
+			})
+			equalColumns(t, source, destination, "items", point.columns)
+			destination.WaitUntil(t, "SELECT coalesce(("+point.done+"), false)")
+			rowsOf(t, destination, "SELECT count(*) FROM pg_index WHERE NOT indisvalid", "0")
+			if now := slots(t, source); len(now) != 1 || now[0] != slot {
+				t.Errorf("the slots are %v, and it was %s", now, slot)
+			}
+			again.rows(t, "PAUSE MIRROR shop")
 		})
 	}
-	streams(r)
-	source.Exec(t, "ALTER TABLE items ADD COLUMN note text, ADD CONSTRAINT positive CHECK (price > -1); INSERT INTO items VALUES (40000, 'new', 1, 'kept')")
-	pgtest.Eventually(t, "items is stopped, with its ways out", func(context.Context) (bool, error) {
-		return strings.Contains(strings.Join(r.rows(t, "SHOW MIRROR shop"), "\n"), "SYNC_SCHEMA shop public.items"), nil
-	})
-	lock := destination.Connect(t)
-	if _, err := lock.Exec(t.Context(), "BEGIN; LOCK TABLE items IN ACCESS SHARE MODE"); err != nil {
-		t.Fatal(err)
-	}
-	sent := make(chan outcome, 1)
-	go func() { sent <- r.psql(t, "-At", "-c", "SYNC_SCHEMA shop public.items") }() // ends when pgdrover is killed
-	held(t, destination, "schema")
-	r.signal(t, syscall.SIGKILL)
-	<-r.ended
-	if o := <-sent; o.code == 0 {
-		t.Errorf("SYNC_SCHEMA has answered: %s", o.out)
-	}
-	if err := lock.Close(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	source.Exec(t, "UPDATE items SET note = 'while it was down' WHERE id = 3")
-	again := r.serveAgain(t)
-	pgtest.Eventually(t, "SYNC_SCHEMA is done", func(context.Context) (bool, error) {
-		return again.psql(t, "-At", "-c", "SYNC_SCHEMA shop public.items").code == 0, nil
-	})
-	streams(again)
-	pgtest.Eventually(t, "nothing is lost", func(context.Context) (bool, error) {
-		return pgtest.Value[int](t, destination, "SELECT count(*)::int FROM items WHERE note IN ('kept', 'while it was down')") == 2, nil
-	})
-	equalColumns(t, source, destination, "items", "id, price, note")
-	again.rows(t, "PAUSE MIRROR shop")
 }
 
 // TestSchemaCommands runs the command line's twins beside a mirror that rests.
