@@ -54,7 +54,7 @@ func (d *demo) further() string {
 	)
 	section("Be an application: connect to pgdrover as if it were PostgreSQL.",
 		suggestion{fmt.Sprintf(`psql "host=127.0.0.1 port=%d user=%s dbname=%s password=%s"`, d.port, d.source.Superuser(), source, d.serverPassword), ""},
-		suggestion{"PAUSE " + source + ";", "there: waits until open transactions have ended; then the application waits"},
+		suggestion{"PAUSE " + source + ";", "in the admin database: open transactions end, then the application waits"},
 		suggestion{"SHOW CLIENTS; SHOW POOLS;", "who waits"},
 		suggestion{"RESUME " + source + ";", "and goes on"},
 	)
