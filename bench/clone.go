@@ -48,6 +48,12 @@ func clone(ctx context.Context, f flags, out io.Writer) (err error) {
 	if err := s.prepareStandard(ctx, f, out, field); err != nil {
 		return err
 	}
+	if err := warmUp(ctx, out, field); err != nil {
+		return err
+	}
+	for _, later := range analyzed {
+		later.runs = nil
+	}
 	if err := contest(ctx, out, f.runs, field); err != nil {
 		return err
 	}
@@ -57,7 +63,6 @@ func clone(ctx context.Context, f flags, out io.Writer) (err error) {
 			continue
 		}
 		later := analyzed[c.key]
-		later.runs = later.runs[len(later.runs)-f.runs:] // without that of contest which does not count
 		later.print(out)
 		if field[0].key == ours {
 			ratio(out, field[0].key+" / "+c.key+" and vacuumdb", &field[0].series, later)
@@ -99,6 +104,9 @@ func rowsAlone(ctx context.Context, f flags, out io.Writer) (err error) {
 	}
 	size, err := copyBytes(ctx, s.source, "source")
 	if err != nil {
+		return err
+	}
+	if err := warmUp(ctx, out, field); err != nil {
 		return err
 	}
 	if err := contest(ctx, out, f.runs, field); err != nil {

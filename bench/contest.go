@@ -30,16 +30,22 @@ type contestant struct {
 	run func(ctx context.Context) (measure, error)
 }
 
-// contest lets every contestant do its work so many times. They take turns in
-// being first, after a run that does not count: whoever touches the servers' memory
-// and the source's rows first pays for all.
-func contest(ctx context.Context, out io.Writer, runs int, field []*contestant) error {
+// warmUp lets the last contestant do its work once without being counted, where whoever
+// touches the servers' memory and the source's rows first would pay for all. What its
+// run keeps beside its measure is the caller's to forget.
+func warmUp(ctx context.Context, out io.Writer, field []*contestant) error {
 	warm := field[len(field)-1]
 	m, err := warm.run(ctx)
 	if err != nil {
 		return fmt.Errorf("%s: %w", warm.name, err)
 	}
 	fmt.Fprintf(out, "  not counted: %s %.2f s\n", warm.key, m.elapsed.Seconds())
+	return nil
+}
+
+// contest lets every contestant do its work so many times. They take turns in
+// being first.
+func contest(ctx context.Context, out io.Writer, runs int, field []*contestant) error {
 	for i := range runs {
 		for side := range field {
 			c := field[(side+i)%len(field)]
