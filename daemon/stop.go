@@ -52,8 +52,10 @@ func (d *Daemon) end(mode admin.ShutdownMode) error {
 		cut(errImmediate)
 	}
 	over := make(chan struct{})
+	var hurrying sync.WaitGroup
+	hurrying.Go(func() { d.hurry(leave, cut, over) })
+	defer hurrying.Wait()
 	defer close(over)
-	go d.hurry(leave, cut, over)
 
 	var tasks sync.WaitGroup
 	var tasksErr error
