@@ -60,23 +60,13 @@ func (s *sourceShard) resyncUnpublished(ctx context.Context, published map[catal
 	for _, t := range published {
 		byOID[t.OID] = t.Membership()
 	}
-	var broken []tableKey
-	for _, key := range s.job.tables.in(s.number, TableCatchingUp, TableStreaming) {
-		row, _ := s.job.tables.get(key)
-		now, there := byOID[row.Membership.OID]
+	broken := s.brokenBy(func(key tableKey, row state.Table) (catalog.Membership, bool) {
 		if row.Membership.OID == 0 {
-			now, there = s.membership(key.table), true
+			return s.membership(key.table), true
 		}
-		switch {
-		case !there, row.Membership.Equal(now):
-		case row.Membership.OID == 0 || row.Membership.Unbroken(now):
-			s.job.tables.note(key, func(t *state.Table) { t.Membership = now })
-		default:
-			s.job.manager.log.Warn("a table was not published all the time: it is copied again", "task", s.job.journal.task, "shard", s.number, "table", key.table.String(),
-				"was", row.Membership, "is", now)
-			broken = append(broken, key)
-		}
-	}
+		now, there := byOID[row.Membership.OID]
+		return now, there
+	})
 	if len(broken) == 0 {
 		return nil
 	}

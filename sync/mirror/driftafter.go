@@ -104,29 +104,9 @@ func (w *driftWatch) doneAfter(t *tableDrift, done func(SchemaStep) bool) {
 // runLater runs what waits, until ctx ends. An index may take hours: nothing else
 // waits for it but commands that alter tables.
 func (w *driftWatch) runLater(ctx context.Context) error {
-	ticker := time.NewTicker(driftInterval)
-	defer ticker.Stop()
-	failures := 0
-	for {
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-ticker.C:
-		}
-		err := w.afterCopies(ctx)
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if err == nil {
-			failures = 0
-			continue
-		}
-		failures++
+	return again(ctx, driftInterval, nil, w.afterCopies, func(err error) {
 		w.job.manager.log.Warn("statements that waited could not be run; it is tried again", "task", w.job.journal.task, "error", err)
-		if err := wait(ctx, min(time.Second<<min(failures, 5), maxStreamDelay)); err != nil {
-			return err
-		}
-	}
+	})
 }
 
 // afterCopies runs the statements that wait for tables which stream now.

@@ -114,30 +114,7 @@ const driftInterval = time.Second
 
 // run looks at the tables until ctx ends.
 func (w *driftWatch) run(ctx context.Context) error {
-	ticker := time.NewTicker(driftInterval)
-	defer ticker.Stop()
-	failures := 0
-	for {
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-ticker.C:
-		case <-w.poke:
-		}
-		err := w.look(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return context.Cause(ctx)
-		case err == nil:
-			failures = 0
-		default:
-			failures++
-			w.failed(err)
-			if err := wait(ctx, min(time.Second<<min(failures, 5), maxStreamDelay)); err != nil {
-				return err
-			}
-		}
-	}
+	return again(ctx, driftInterval, w.poke, w.look, w.failed)
 }
 
 // failed tells that tables could not be compared. They go on: what they were

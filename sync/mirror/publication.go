@@ -123,12 +123,21 @@ func (s *sourceShard) takePublication(ctx context.Context, conn *pgx.Conn) error
 // publication and put in again, or its rows are chosen in another way. What was
 // written meanwhile is in no stream.
 func (s *sourceShard) resyncBroken(ctx context.Context) error {
-	var broken []tableKey
+	broken := s.brokenBy(func(key tableKey, _ state.Table) (catalog.Membership, bool) { return s.membership(key.table), true })
+	if len(broken) == 0 {
+		return nil
+	}
+	return s.job.tables.set(ctx, TableResyncing, func(t *state.Table) { t.Resync = s.job.strategy }, broken...)
+}
+
+// brokenBy gives the tables that were not published all the time, by what publishes them
+// now, if that is known. Of the others what is new is noted.
+func (s *sourceShard) brokenBy(membership func(tableKey, state.Table) (catalog.Membership, bool)) (broken []tableKey) {
 	for _, key := range s.job.tables.in(s.number, TableCatchingUp, TableStreaming) {
 		row, _ := s.job.tables.get(key)
-		now := s.membership(key.table)
+		now, known := membership(key, row)
 		switch {
-		case row.Membership.Equal(now):
+		case !known, row.Membership.Equal(now):
 		case row.Membership.OID == 0 || row.Membership.Unbroken(now):
 			s.job.tables.note(key, func(t *state.Table) { t.Membership = now })
 		default:
@@ -137,10 +146,7 @@ func (s *sourceShard) resyncBroken(ctx context.Context) error {
 			broken = append(broken, key)
 		}
 	}
-	if len(broken) == 0 {
-		return nil
-	}
-	return s.job.tables.set(ctx, TableResyncing, func(t *state.Table) { t.Resync = s.job.strategy }, broken...)
+	return broken
 }
 
 // membership is what publishes a table, as far as was read.

@@ -186,18 +186,27 @@ const watchInterval = 2 * time.Second
 // watch lets tables join the stream: those added to the publication and those
 // that RESYNC names.
 func (j *copyData) watch(ctx context.Context) error {
-	ticker := time.NewTicker(watchInterval)
+	j.untidy = true
+	return again(ctx, watchInterval, j.wanted, j.lookForTables, func(err error) {
+		j.toldWaiting(err)
+		j.manager.log.Warn("tables that are to join cannot be looked for or copied; it is tried again", "task", j.journal.task, "error", err)
+	})
+}
+
+// again looks on an interval, and whenever something comes on poke, which may be nil,
+// until ctx ends. Failures are told, and make the pauses longer.
+func again(ctx context.Context, interval time.Duration, poke <-chan struct{}, look func(context.Context) error, failed func(error)) error {
+	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	failures := 0
-	j.untidy = true
 	for {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-ticker.C:
-		case <-j.wanted:
+		case <-poke:
 		}
-		err := j.lookForTables(ctx)
+		err := look(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
@@ -205,8 +214,7 @@ func (j *copyData) watch(ctx context.Context) error {
 			failures = 0
 		default:
 			failures++
-			j.toldWaiting(err)
-			j.manager.log.Warn("tables that are to join cannot be looked for or copied; it is tried again", "task", j.journal.task, "error", err)
+			failed(err)
 			if err := wait(ctx, min(time.Second<<min(failures, 5), maxStreamDelay)); err != nil {
 				return err
 			}
